@@ -1,0 +1,242 @@
+"""Devices: where arrays live, and the few things that differ between a CPU and a GPU.
+
+Arrays decide the device. Code that computes asks `device_of(*arrays)` and never a global setting; arrays of two devices in one
+call raise `MixedDevicesError`, and nothing is copied between devices behind the caller's back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+# An array of any device (numpy.ndarray or cupy.ndarray). CuPy is optional and carries no types.
+Array = Any
+
+# Buffers start on a cache line: vector loads never straddle one, and a BLAS picks the same code path in every run, which
+# bit-for-bit resumption relies on.
+ALIGNMENT = 64
+
+
+class MixedDevicesError(TypeError):
+    """Arrays of two devices met in one operation."""
+
+
+class Device:
+    """A place for arrays: allocation, copies to and from the host, and the array namespace `xp`."""
+
+    name: str
+    xp: Any
+    array_type: type
+
+    def empty(self, shape: int | Sequence[int], dtype: Any) -> Array:
+        """An uninitialized C-contiguous array; inside `arena`, a buffer of the arena."""
+        raise NotImplementedError
+
+    def zeros(self, shape: int | Sequence[int], dtype: Any) -> Array:
+        """An array of zeros."""
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        """`array` on this device, C-contiguous, with the given dtype; not copied when it already is all that."""
+        raise NotImplementedError
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """A NumPy copy of `array` (waits for the device)."""
+        raise NotImplementedError
+
+    def synchronize(self) -> None:
+        """Wait until all work queued on this device is done."""
+
+    def run_kernel(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
+        """Run this device's implementation of `kernel` (called by the kernel, which has checked the arguments)."""
+        raise NotImplementedError
+
+    @contextmanager
+    def arena(self, buffers: Arena) -> Iterator[None]:
+        """Within the block, `empty` hands out the buffers of `buffers`, the same ones in the same order at each entry."""
+        raise NotImplementedError
+        yield
+
+    def __repr__(self) -> str:
+        return f"<device {self.name}>"
+
+
+class Arena:
+    """The memory of a repeated step: what one pass allocates, the next pass gets again.
+
+    Arrays from an arena are overwritten by the next pass; whatever must outlive the step is copied out of it.
+    """
+
+    def __init__(self) -> None:
+        self.buffers: list[Array] = []
+        self.position = 0
+        self.pool: Any = None  # a CuPy memory pool on the GPU
+
+
+class _CPU(Device):
+    name = "cpu"
+    xp = np
+    array_type = np.ndarray
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def _allocate(self, shape: int | Sequence[int], dtype: Any) -> np.ndarray:
+        dtype = np.dtype(dtype)
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        raw = np.empty(size + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + size].view(dtype).reshape(shape)
+
+    def empty(self, shape: int | Sequence[int], dtype: Any) -> np.ndarray:
+        arena: Arena | None = getattr(self._local, "arena", None)
+        if arena is None:
+            return self._allocate(shape, dtype)
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if arena.position < len(arena.buffers):
+            array = arena.buffers[arena.position]
+            if array.shape == shape and array.dtype == dtype:
+                arena.position += 1
+                return array
+            del arena.buffers[arena.position :]  # the step changed its shape: the rest is laid out anew
+        array = self._allocate(shape, dtype)
+        arena.buffers.append(array)
+        arena.position += 1
+        return array
+
+    def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
+        if foreign := _foreign(array):
+            raise MixedDevicesError(f"found an array of {foreign!r}; write {foreign!r}.to_host(array) first")
+        return np.ascontiguousarray(array, dtype)
+
+    def to_host(self, array: np.ndarray) -> np.ndarray:
+        return np.array(array)
+
+    def run_kernel(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
+        kernel.run_numba(arguments)
+
+    @contextmanager
+    def arena(self, buffers: Arena) -> Iterator[None]:
+        outer = getattr(self._local, "arena", None)
+        buffers.position = 0
+        self._local.arena = buffers
+        try:
+            yield
+        finally:
+            self._local.arena = outer
+
+
+class _GPU(Device):
+    """The current CUDA device, through CuPy."""
+
+    name = "gpu"
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.xp = cupy
+        self.array_type = cupy.ndarray
+
+    def empty(self, shape: int | Sequence[int], dtype: Any) -> Array:
+        return self.xp.empty(shape, dtype)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        return self.xp.ascontiguousarray(self.xp.asarray(array, dtype))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return self.xp.asnumpy(array)
+
+    def synchronize(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+    def run_kernel(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
+        kernel.run_cuda(self, arguments, self._compile)
+
+    def _compile(self, kernel: Kernel, real: str) -> Callable[..., None]:
+        module = self.xp.RawModule(code=kernel.cuda_source(real), options=("--std=c++17",))
+        return module.get_function(kernel.name)
+
+    @contextmanager
+    def arena(self, buffers: Arena) -> Iterator[None]:
+        # A pool of its own returns the same blocks for the same requests, and lives as long as a graph captured over it.
+        if buffers.pool is None:
+            buffers.pool = self.xp.cuda.MemoryPool()
+        with self.xp.cuda.using_allocator(buffers.pool.malloc):
+            yield
+
+
+CPU: Device = _CPU()
+_devices: dict[str, Device] = {"cpu": CPU}
+
+
+def register(device: Device) -> None:
+    """Make a further device known by its name and its array type."""
+    _devices[device.name] = device
+
+
+def get(name: str | Device = "auto") -> Device:
+    """The device called `"cpu"`, `"gpu"`, or `"auto"`: the GPU where CuPy finds one, else the CPU.
+
+    Raises `RuntimeError` when a GPU is asked for and there is none, `ValueError` for an unknown name.
+    """
+    if isinstance(name, Device):
+        return name
+    if name in _devices:
+        return _devices[name]
+    if name == "auto":
+        try:
+            return get("gpu")
+        except RuntimeError:
+            return CPU
+    if name != "gpu":
+        raise ValueError(f"found device={name!r}; expected 'cpu', 'gpu' or 'auto'")
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+    except ImportError as error:
+        raise RuntimeError("device='gpu' needs CuPy: pip install 'ebm-toolkit[gpu]', or write device='cpu'") from error
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"CuPy finds no usable GPU ({error}); write device='cpu' or device='auto'") from error
+    if not count:
+        raise RuntimeError("CuPy finds no GPU; write device='cpu' or device='auto'")
+    register(_GPU())
+    return _devices["gpu"]
+
+
+def _foreign(array: Any) -> Device | None:
+    """The device of `array` if that is not the CPU."""
+    if type(array).__module__.partition(".")[0] == "cupy":
+        get("gpu")
+    return next((d for d in _devices.values() if d is not CPU and isinstance(array, d.array_type)), None)
+
+
+def device_of(*arrays: Array) -> Device:
+    """The device that all the arrays live on.
+
+    Raises `MixedDevicesError` when they live on several, `TypeError` when one of them is no array of a known device.
+    """
+    found: Device | None = None
+    for array in arrays:
+        device = CPU if isinstance(array, np.ndarray) else _foreign(array)
+        if device is None:
+            raise TypeError(f"found {type(array).__name__}; expected an array: write device.asarray(...)")
+        if found is not None and device is not found:
+            raise MixedDevicesError(
+                f"arrays of {found!r} and {device!r} in one operation; move one of them: {found!r}.asarray(array) "
+                f"copies to that device, {device!r}.to_host(array) to the host"
+            )
+        found = device
+    if found is None:
+        raise TypeError("device_of needs at least one array")
+    return found

@@ -1,0 +1,122 @@
+"""The logistic function, its integral, and a sample in the same pass: what a binary unit needs of its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..device import device_of
+from ..kernel import Floats, Words, kernel, same_shape
+from .elementary import exp, log1p
+from .philox import CUDA, fill_row, reference_words
+from .sampling import ULP, to_uniform
+
+
+@kernel
+def logistic(field: Floats, out: Floats) -> None:
+    """out = 1 / (1 + e^-field)."""
+    same_shape("logistic", field=field, out=out)
+    xp = device_of(field).xp
+    e = xp.exp(-xp.abs(field))
+    out[...] = xp.where(field >= 0, 1 / (1 + e), e / (1 + e))
+
+
+@logistic.numba
+def _(field: Any, out: Any) -> None:  # pragma: no cover
+    if field.shape != out.shape:
+        raise ValueError("logistic: field and out differ in shape")
+    x, y = field.reshape(field.size), out.reshape(out.size)
+    one = out.dtype.type(1)
+    for i in range(x.size):
+        y[i] = one / (one + exp(-x[i]))
+
+
+logistic.cuda(
+    r"""
+extern "C" __global__ void logistic(const T* field, T* out, long long out_rows, long long out_columns) {
+    for (long long i = first_item(); i < out_rows * out_columns; i += stride()) out[i] = 1 / (1 + exp(-field[i]));
+}
+""",
+    CUDA,
+)
+
+
+@kernel
+def softplus(field: Floats, out: Floats) -> None:
+    """out = ln(1 + e^field) = max(field, 0) + ln(1 + e^-|field|)."""
+    same_shape("softplus", field=field, out=out)
+    xp = device_of(field).xp
+    out[...] = xp.maximum(field, 0) + xp.log1p(xp.exp(-xp.abs(field)))
+
+
+@softplus.numba
+def _(field: Any, out: Any) -> None:  # pragma: no cover
+    if field.shape != out.shape:
+        raise ValueError("softplus: field and out differ in shape")
+    x, y = field.reshape(field.size), out.reshape(out.size)
+    for i in range(x.size):
+        y[i] = max(x[i], out.dtype.type(0)) + log1p(exp(-abs(x[i])))
+
+
+softplus.cuda(
+    r"""
+extern "C" __global__ void softplus(const T* field, T* out, long long out_rows, long long out_columns) {
+    for (long long i = first_item(); i < out_rows * out_columns; i += stride()) {
+        T x = field[i];
+        out[i] = (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x));
+    }
+}
+""",
+    CUDA,
+)
+
+
+@kernel
+def logistic_sample(field: Floats, sample: Floats, address: Words, offset: int, first_row: int) -> None:
+    """field becomes its mean 1 / (1 + e^-field), and sample 1 where u < mean, else 0.
+
+    It works in place because a loop over two arrays that may overlap is not vectorized when they do.
+    """
+    same_shape("logistic_sample", field=field, sample=sample)
+    logistic.reference(field, field)
+    sample[...] = to_uniform(reference_words(field.shape, address, offset, first_row), field.dtype) < field
+
+
+@logistic_sample.numba
+def _(field: Any, sample: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
+    if field.shape != sample.shape:
+        raise ValueError("logistic_sample: field and sample differ in shape")
+    rows, columns = (1, field.size) if field.ndim < 2 else (field.shape[0], field.size // max(field.shape[0], 1))
+    mean, out = field.reshape(rows, columns), sample.reshape(rows, columns)
+    words = np.empty(4 * ((columns + 3) // 4), np.uint32)
+    real = field.dtype.type
+    for r in range(rows):
+        fill_row(words, address, offset, first_row + r)
+        for c in range(columns):
+            p = real(1) / (real(1) + exp(-mean[r, c]))
+            mean[r, c] = p
+            out[r, c] = real(real(words[c] >> np.uint32(8)) * real(ULP) < p)
+
+
+logistic_sample.cuda(
+    r"""
+extern "C" __global__ void logistic_sample(T* field, T* sample, const unsigned* address, long long offset, long long first_row,
+                                           long long field_rows, long long field_columns) {
+    long long blocks = (field_columns + 3) / 4;
+    for (long long i = first_item(); i < field_rows * blocks; i += stride()) {
+        long long row = i / blocks, block = i % blocks;
+        Block random = philox_at(address, offset, first_row + row, block);
+        for (int q = 0; q < 4; ++q) {
+            long long column = block + q * blocks, e = row * field_columns + column;
+            if (column < field_columns) {
+                T p = 1 / (1 + exp(-field[e]));
+                field[e] = p;
+                sample[e] = (T)(random.word[q] >> 8) * (T)5.9604644775390625e-8 < p;
+            }
+        }
+    }
+}
+""",
+    CUDA,
+)

@@ -1,0 +1,187 @@
+"""Optimizer steps: one pass over parameters, gradient and moments.
+
+The parameters are one buffer of segments; segment s ends before element `ends[s]` and `table[s]` holds its (rate factor, L2, L1).
+`state` holds what changes from step to step, in device memory: see each kernel. A rate factor of zero leaves a segment untouched.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numba import njit
+
+from ..device import Array, device_of
+from ..kernel import Floats, Indices, kernel
+
+_SEGMENT_CUDA = r"""
+__device__ inline long long first_item() { return blockIdx.x * (long long)blockDim.x + threadIdx.x; }
+__device__ inline long long stride() { return gridDim.x * (long long)blockDim.x; }
+__device__ inline const T* row_of(const T* table, const long long* ends, long long i) {
+    while (i >= *ends) { ++ends; table += 3; }
+    return table;
+}
+__device__ inline T penalized(T gradient, T x, const T* row) {
+    return gradient + row[1] * x + row[2] * (T)((x > 0) - (x < 0));
+}
+"""
+
+
+def _coefficients(parameters: Array, gradient: Array, ends: Array, table: Array) -> tuple[Array, Array, Array]:
+    """Each element's rate factor, whether it moves, and its gradient with the penalties' added."""
+    xp = device_of(parameters).xp
+    rows = table[xp.searchsorted(ends, xp.arange(parameters.size), side="right")]
+    penalized = gradient + rows[:, 1] * parameters + rows[:, 2] * xp.sign(parameters)
+    return rows[:, 0], rows[:, 0] != 0, penalized
+
+
+@njit(inline="always")
+def _sign(x: Any) -> Any:  # pragma: no cover
+    # a selection vectorizes, a difference of booleans goes through 64-bit integers
+    zero, one = type(x)(0), type(x)(1)
+    return (one if x > zero else zero) - (one if x < zero else zero)
+
+
+@kernel
+def momentum_step(parameters: Floats, velocity: Floats, ends: Indices, table: Floats, state: Floats) -> None:
+    """v += L2 x + L1 sign x, x -= rate v, where v arrives as momentum v + gradient; `state` = (rate, momentum).
+
+    Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum", equations 1 and 2, with the rate
+    outside the velocity.
+    """
+    xp = device_of(parameters).xp
+    factor, moving, v = _coefficients(parameters, velocity, ends, table)
+    velocity[...] = xp.where(moving, v, velocity)
+    parameters -= state[0:1] * factor * v
+
+
+@momentum_step.numba
+def _(parameters: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
+    start = 0
+    for s in range(ends.size):
+        rate, l2, l1 = state[0] * table[s, 0], table[s, 1], table[s, 2]
+        if table[s, 0] != 0:
+            x, v = parameters[start : ends[s]], velocity[start : ends[s]]
+            for i in range(x.size):
+                v[i] += l2 * x[i] + l1 * _sign(x[i])
+                x[i] -= rate * v[i]
+        start = ends[s]
+
+
+momentum_step.cuda(
+    r"""
+extern "C" __global__ void momentum_step(T* parameters, T* velocity, const long long* ends, const T* table, const T* state,
+                                         long long parameters_columns) {
+    for (long long i = first_item(); i < parameters_columns; i += stride()) {
+        const T* row = row_of(table, ends, i);
+        if (row[0] == 0) continue;
+        T x = parameters[i], v = penalized(velocity[i], x, row);
+        velocity[i] = v;
+        parameters[i] = x - state[0] * row[0] * v;
+    }
+}
+""",
+    _SEGMENT_CUDA,
+)
+
+
+@kernel
+def nesterov_step(parameters: Floats, gradient: Floats, velocity: Floats, ends: Indices, table: Floats, state: Floats) -> None:
+    """g += L2 x + L1 sign x, v = momentum v + g, x -= rate (g + momentum v); `state` = (rate, momentum).
+
+    Sutskever et al. 2013, equations 3 and 4, in the form that keeps the parameters at the look-ahead point.
+    """
+    xp = device_of(parameters).xp
+    factor, moving, g = _coefficients(parameters, gradient, ends, table)
+    v = state[1:2] * velocity + g
+    velocity[...] = xp.where(moving, v, velocity)
+    parameters -= state[0:1] * factor * (g + state[1:2] * v)
+
+
+@nesterov_step.numba
+def _(parameters: Any, gradient: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
+    momentum = state[1]
+    start = 0
+    for s in range(ends.size):
+        rate, l2, l1 = state[0] * table[s, 0], table[s, 1], table[s, 2]
+        if table[s, 0] != 0:
+            x, g, v = parameters[start : ends[s]], gradient[start : ends[s]], velocity[start : ends[s]]
+            for i in range(x.size):
+                penalized = g[i] + l2 * x[i] + l1 * _sign(x[i])
+                v[i] = momentum * v[i] + penalized
+                x[i] -= rate * (penalized + momentum * v[i])
+        start = ends[s]
+
+
+nesterov_step.cuda(
+    r"""
+extern "C" __global__ void nesterov_step(T* parameters, const T* gradient, T* velocity, const long long* ends, const T* table,
+                                         const T* state, long long parameters_columns) {
+    for (long long i = first_item(); i < parameters_columns; i += stride()) {
+        const T* row = row_of(table, ends, i);
+        if (row[0] == 0) continue;
+        T x = parameters[i], g = penalized(gradient[i], x, row), v = state[1] * velocity[i] + g;
+        velocity[i] = v;
+        parameters[i] = x - state[0] * row[0] * (g + state[1] * v);
+    }
+}
+""",
+    _SEGMENT_CUDA,
+)
+
+
+@kernel
+def adam_step(
+    parameters: Floats, gradient: Floats, first: Floats, second: Floats, ends: Indices, table: Floats, state: Floats
+) -> None:
+    """g += L2 x + L1 sign x, m = b1 m + (1 - b1) g, s = b2 s + (1 - b2) g^2,
+    x -= rate m / (1 - b1^t) / (sqrt(s / (1 - b2^t)) + epsilon); `state` = (rate, b1, b2, epsilon, b1^t, b2^t).
+
+    Kingma & Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
+    """
+    xp = device_of(parameters).xp
+    factor, moving, g = _coefficients(parameters, gradient, ends, table)
+    b1, b2 = state[1:2], state[2:3]
+    m, v = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g * g
+    first[...] = xp.where(moving, m, first)
+    second[...] = xp.where(moving, v, second)
+    parameters -= state[0:1] * factor * (m / (1 - state[4:5])) / (xp.sqrt(v / (1 - state[5:6])) + state[3:4])
+
+
+@adam_step.numba
+def _(parameters: Any, gradient: Any, first: Any, second: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
+    one = parameters.dtype.type(1)
+    b1, b2, epsilon = state[1], state[2], state[3]
+    correction1, correction2 = one / (one - state[4]), one / (one - state[5])
+    start = 0
+    for s in range(ends.size):
+        rate, l2, l1 = state[0] * table[s, 0], table[s, 1], table[s, 2]
+        if table[s, 0] != 0:
+            x, g = parameters[start : ends[s]], gradient[start : ends[s]]
+            m, v = first[start : ends[s]], second[start : ends[s]]
+            for i in range(x.size):
+                penalized = g[i] + l2 * x[i] + l1 * _sign(x[i])
+                m[i] = b1 * m[i] + (one - b1) * penalized
+                v[i] = b2 * v[i] + (one - b2) * penalized * penalized
+                x[i] -= rate * (m[i] * correction1) / (math.sqrt(v[i] * correction2) + epsilon)
+        start = ends[s]
+
+
+adam_step.cuda(
+    r"""
+extern "C" __global__ void adam_step(T* parameters, const T* gradient, T* first, T* second, const long long* ends, const T* table,
+                                     const T* state, long long parameters_columns) {
+    T b1 = state[1], b2 = state[2];
+    for (long long i = first_item(); i < parameters_columns; i += stride()) {
+        const T* row = row_of(table, ends, i);
+        if (row[0] == 0) continue;
+        T x = parameters[i], g = penalized(gradient[i], x, row);
+        T m = b1 * first[i] + (1 - b1) * g, v = b2 * second[i] + (1 - b2) * g * g;
+        first[i] = m;
+        second[i] = v;
+        parameters[i] = x - state[0] * row[0] * (m / (1 - state[4])) / (sqrt(v / (1 - state[5])) + state[3]);
+    }
+}
+""",
+    _SEGMENT_CUDA,
+)

@@ -1,0 +1,125 @@
+"""Minibatches: rows of a data set in shuffled order, gathered into one fixed buffer on the device.
+
+A batch is addressed by (epoch, index), so that a run resumes anywhere with two integers. The order is a permutation that is
+computed where it is needed, not stored: a memory-mapped file of any size costs no memory beyond the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from ..compute.device import CPU, Array, Device, device_of
+from ..compute.random import Stream
+
+Binarization = Literal["stochastic"] | None
+
+# Host data up to this size is copied to the device as a whole, once.
+RESIDENT_BYTES = 2 << 30
+_CHUNK = 1 << 16  # positions of the order that are computed at once
+_ROUNDS = 8
+
+
+def permuted(positions: np.ndarray, rows: int, keys: np.ndarray) -> np.ndarray:
+    """The rows at `positions` of a permutation of range(rows) that the round keys choose.
+
+    A balanced Feistel network over the next even number of bits, applied again while the result lies outside ("cycle walking":
+    Black & Rogaway 2002, "Ciphers with arbitrary finite domains"). Any integer array of positions, values in [0, rows).
+    """
+    half = np.uint64(max(1, (max(rows - 1, 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    result = positions.astype(np.uint64)
+    outside = np.arange(result.size)
+    while outside.size:
+        left, right = result[outside] >> half, result[outside] & mask
+        for key in keys.astype(np.uint64):
+            mixed = (right ^ key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ (mixed >> np.uint64(32) & mask)
+        result[outside] = left << half | right
+        outside = outside[result[outside] >= rows]
+    return result.astype(np.int64)
+
+
+class Minibatches:
+    """Batches of `data` (rows, width) on `device`: each epoch visits every row once, in an order of its own.
+
+    The last batch of an epoch is filled up from the epoch's beginning, so that every batch is full. `data` may be a NumPy array or
+    memory map of any numeric dtype, or an array on `device`; it isn't copied, except that host data up to 2 GiB is copied to a GPU
+    whole. `binarization="stochastic"` draws each value anew at each visit, Bernoulli with the value as probability.
+
+    A batch stays valid until the next one is asked for. Raises `ValueError` when `data` has fewer rows than a batch.
+    """
+
+    def __init__(
+        self,
+        data: Array,
+        batch_size: int,
+        *,
+        device: Device = CPU,
+        dtype: Any = np.float32,
+        seed: int = 0,
+        binarization: Binarization = None,
+        shuffle: bool = True,
+    ) -> None:
+        if data.ndim != 2 or not 1 <= batch_size <= data.shape[0]:
+            raise ValueError(
+                f"found batch_size={batch_size} for data of shape {data.shape}; expected two-dimensional data and "
+                f"1 <= batch_size <= rows"
+            )
+        if binarization not in (None, "stochastic"):
+            raise ValueError(f"found binarization={binarization!r}; expected None or 'stochastic'")
+        if device is not CPU and isinstance(data, np.ndarray) and data.nbytes <= RESIDENT_BYTES:
+            data = device.asarray(data)
+        self.data = data
+        self.batch_size = batch_size
+        self.device = device
+        self.shuffle = shuffle
+        self._on_device = device_of(data) is device
+        self._seed = seed
+        self._buffer = device.empty((batch_size, data.shape[1]), dtype)
+        self._binarize = Stream(seed, "binarization", device) if binarization else None
+        self._binary = device.empty(self._buffer.shape, dtype) if binarization else None
+        self._batches_per_chunk = max(1, _CHUNK // batch_size)
+        self._chunk: tuple[int, int] | None = None
+        self._order: Array = None
+
+    def __len__(self) -> int:
+        return -(-self.data.shape[0] // self.batch_size)
+
+    def order(self, epoch: int, start: int, count: int) -> np.ndarray:
+        """The row numbers at positions start, ..., start + count - 1 of an epoch, wrapping at its end."""
+        rows = self.data.shape[0]
+        positions = np.arange(start, start + count) % rows
+        if not self.shuffle:
+            return positions
+        return permuted(positions, rows, Stream(self._seed, "order").at(epoch).words(_ROUNDS))
+
+    def batch(self, epoch: int, index: int) -> Array:
+        """The batch (batch_size, width) at a place in the schedule."""
+        chunk = epoch, index // self._batches_per_chunk
+        if chunk != self._chunk:
+            first = chunk[1] * self._batches_per_chunk
+            batches = min(self._batches_per_chunk, len(self) - first)
+            order = self.order(epoch, first * self.batch_size, batches * self.batch_size)
+            self._order = self.device.asarray(order) if self._on_device else order
+            self._chunk = chunk
+        start = (index % self._batches_per_chunk) * self.batch_size
+        rows = self._order[start : start + self.batch_size]
+        if not self._on_device:
+            self._buffer[...] = self.device.asarray(self.data[rows], self._buffer.dtype)
+        elif self.data.dtype == self._buffer.dtype:
+            self.device.xp.take(self.data, rows, axis=0, out=self._buffer, **self._clip)
+        else:
+            self._buffer[...] = self.data[rows]
+        if self._binarize is None or self._binary is None:
+            return self._buffer
+        self._binarize.seek_(epoch * len(self) + index)
+        self._binarize.bernoulli(self._buffer, out=self._binary)
+        return self._binary
+
+    @property
+    def _clip(self) -> dict[str, str]:
+        # NumPy buffers the output of a checked take; CuPy knows no modes
+        return {"mode": "clip"} if self.device is CPU else {}

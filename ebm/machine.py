@@ -1,0 +1,234 @@
+"""BoltzmannMachine: layers of units and connections between them, swept in two blocks.
+
+An RBM, a DBM and a multimodal DBM are all this: a graph of layers with two colors. The energy of a state x is
+
+    E(x) = sum_i energy_i(x_i; bias_i) - sum_(i,j) x_i W_ij x_j,
+
+and the field of a layer, all others given, is bias_i + sum_j x_j W_ji. Layers of one color don't see each other, so a sweep updates
+all of them at once, then all of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .compute import device as devices
+from .compute.device import Array, Device, device_of
+from .compute.gemm import Precision, gemm
+from .compute.random import Stream
+from .training.parameters import Parameters
+from .units import Units, as_units
+
+Verb = Literal["sample", "mean", "mode"]
+# For a layer, which units are held (boolean or 0/1, rows x size or broadcast to it) and at which values.
+Clamp = tuple[Array, Array]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Units and their bias, (size,), a view into the machine's parameters."""
+
+    units: Units
+    bias: Array
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Weights (lower size, upper size) between two layers, a view into the machine's parameters."""
+
+    lower: int
+    upper: int
+    name: str
+    weights: Array
+
+
+class BoltzmannMachine:
+    """Layers (units, or numbers of Bernoulli units) joined by connections (pairs of layer numbers; a chain by default).
+
+    Weights start as N(0, 0.01^2) draws of `seed`, biases as zeros. `precision="bfloat16"` rounds the operands of products.
+
+    Raises `ValueError` when the connections can't be colored with two colors (such a machine has no two-block sweep).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int | Units],
+        connections: Sequence[tuple[int, int]] | None = None,
+        *,
+        device: str | Device = "auto",
+        dtype: Any = "float32",
+        seed: int | None = 0,
+        precision: Precision = None,
+    ) -> None:
+        self.device = devices.get(device)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise TypeError(f"found dtype={dtype!r}; expected 'float32' or 'float64'")
+        self.precision: Precision = precision
+        units = [as_units(layer) for layer in layers]
+        pairs = [(i, i + 1) for i in range(len(units) - 1)] if connections is None else [(i, j) for i, j in connections]
+        self.blocks = _two_colors(len(units), pairs)
+        names = ["weights" if len(pairs) == 1 else f"weights.{i}.{j}" for i, j in pairs]
+        shapes: dict[str, tuple[int, ...]] = {
+            name: (units[i].size, units[j].size) for name, (i, j) in zip(names, pairs, strict=True)
+        }
+        shapes |= {f"bias.{i}": (u.size,) for i, u in enumerate(units)}
+        self.parameters = Parameters(shapes, self.dtype, self.device)
+        self.layers = [Layer(u, self.parameters[f"bias.{i}"]) for i, u in enumerate(units)]
+        self.connections = [Connection(i, j, name, self.parameters[name]) for name, (i, j) in zip(names, pairs, strict=True)]
+        weights_stream = Stream(seed, "weights", self.device)
+        self.seed = weights_stream.seed
+        for connection in self.connections:
+            connection.weights[...] = weights_stream.normal(connection.weights.shape, self.dtype)
+            connection.weights[...] *= self.dtype.type(0.01)
+
+    def field(self, layer: int, states: Sequence[Array], beta: float = 1.0) -> Array:
+        """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with."""
+        joined = [(c.upper, c.weights.T) for c in self.connections if c.lower == layer]
+        joined += [(c.lower, c.weights) for c in self.connections if c.upper == layer]
+        field = self.device.empty((states[joined[0][0]].shape[0], self.layers[layer].units.size), self.dtype)
+        bias = self.layers[layer].bias
+        field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
+        for other, weights in joined:
+            gemm(states[other], weights, field, alpha=beta, beta=1.0, precision=self.precision)
+        return field
+
+    def energy(self, states: Sequence[Array]) -> Array:
+        """E(x), (rows,) nats."""
+        energy = sum(layer.units.energy(x, layer.bias) for layer, x in zip(self.layers, states, strict=True))
+        for c in self.connections:
+            energy -= (gemm(states[c.lower], c.weights, precision=self.precision) * states[c.upper]).sum(axis=1)
+        return energy
+
+    def update(
+        self,
+        layer: int,
+        states: Sequence[Array],
+        verb: Verb,
+        stream: Stream | None = None,
+        *,
+        beta: float = 1.0,
+        clamp: Clamp | None = None,
+    ) -> Array:
+        """The new state of one layer: a sample, the mean or the mode under its field, except for the clamped units."""
+        units, field = self.layers[layer].units, self.field(layer, states, beta)
+        if verb == "sample":
+            if stream is None:
+                raise TypeError("verb='sample' needs a stream; write Stream(seed)")
+            state = units.sample(field, stream)
+        elif verb == "mean":
+            state = units.mean(field)
+        elif verb == "mode":
+            state = units.mode(field)
+        else:
+            raise ValueError(f"found verb={verb!r}; expected 'sample', 'mean' or 'mode'")
+        if clamp is not None:
+            mask, values = clamp
+            state = self.device.xp.where(mask, values, state)
+        return state
+
+    def sweep(
+        self,
+        states: Sequence[Array],
+        verb: Verb,
+        stream: Stream | None = None,
+        *,
+        beta: float = 1.0,
+        clamp: Mapping[int, Clamp] | None = None,
+    ) -> list[Array]:
+        """Update the second block (odd layers of a chain) given the first, then the first given the second.
+
+        With "sample" this is a step of Gibbs sampling of p(x)^beta, with "mean" an iteration of mean field, with "mode" of ascent.
+        """
+        states = list(states)
+        for block in reversed(self.blocks):
+            for i in block:
+                states[i] = self.update(i, states, verb, stream, beta=beta, clamp=(clamp or {}).get(i))
+        return states
+
+    def add_statistics_(
+        self,
+        gradient: Parameters,
+        states: Sequence[Array],
+        factor: float,
+        beta: float = 1.0,
+        centers: Sequence[Array] | None = None,
+    ) -> None:
+        """gradient = beta gradient + factor * mean over the rows of -dE/dparameters at `states`.
+
+        With `centers`, one offset (size,) a layer, the gradient is the centered one: W's from x - center, and from the bias's the part
+        that W's takes over is subtracted (Melchior, Fischer, Wiskott 2016, "How to center deep Boltzmann machines", equations 8
+        to 10), in a form that holds for the difference of two calls with opposite factors. Stored parameters stay uncentered.
+        """
+        scale = factor / states[0].shape[0]
+        if centers is not None:
+            states = [x - center for x, center in zip(states, centers, strict=True)]
+        for i, x in enumerate(states):
+            _accumulate(gradient[f"bias.{i}"], x.sum(axis=0), scale, beta)
+        for c in self.connections:
+            lower, upper = states[c.lower], states[c.upper]
+            gemm(lower.T, upper, gradient[c.name], alpha=scale, beta=beta, precision=self.precision)
+            if centers is not None:
+                # a bias loses dW times the other layer's center, computed from the rows: dW itself carries momentum here
+                _accumulate(gradient[f"bias.{c.lower}"], (upper @ centers[c.upper]) @ lower, -scale)
+                _accumulate(gradient[f"bias.{c.upper}"], (lower @ centers[c.lower]) @ upper, -scale)
+
+    def check_states(self, layer: int, states: Array, name: str) -> None:
+        """Raise unless `states` are (rows, size) of this machine's dtype on its device. Reads no values."""
+        device = device_of(states)
+        if device is not self.device:
+            raise devices.MixedDevicesError(
+                f"{name}: found an array of {device!r} for a machine on {self.device!r}; write model.device.asarray({name})"
+            )
+        size = self.layers[layer].units.size
+        if states.ndim != 2 or states.shape[1] != size:
+            hint = f"; write {name}.reshape(1, -1) for one row" if states.ndim == 1 else ""
+            raise ValueError(f"{name}: found shape {states.shape}; expected (rows, {size}){hint}")
+        if states.dtype != self.dtype:
+            raise TypeError(f"{name}: found {states.dtype}; expected {self.dtype}: write {name}.astype({str(self.dtype)!r})")
+
+    def config(self) -> dict[str, Any]:
+        """What a file says of this machine, besides its parameters."""
+        return {
+            "layers": [layer.units.config() for layer in self.layers],
+            "connections": [[c.lower, c.upper] for c in self.connections],
+            "dtype": str(self.dtype),
+        }
+
+    def __repr__(self) -> str:
+        units = ", ".join(map(repr, (layer.units for layer in self.layers)))
+        return f"{type(self).__name__}({units}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
+
+
+def _accumulate(target: Array, value: Array, scale: float, beta: float = 1.0) -> None:
+    """target = beta target + scale value."""
+    if beta != 1:
+        target *= target.dtype.type(beta)
+    target += target.dtype.type(scale) * value
+
+
+def _two_colors(layers: int, pairs: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """The layers in two blocks without connections inside a block; the first holds layer 0."""
+    color: dict[int, int] = {}
+    for start in range(layers):
+        if not any(start in pair for pair in pairs):
+            raise ValueError(f"layer {start} of {layers} has no connection in {pairs}; every layer needs one")
+        queue = [start] if start not in color else []
+        color.setdefault(start, 0)
+        while queue:
+            i = queue.pop()
+            for a, b in pairs:
+                if i in (a, b):
+                    other = b if i == a else a
+                    if other not in range(layers):
+                        raise ValueError(f"found connection {(a, b)} in a machine of {layers} layers")
+                    if other not in color:
+                        color[other] = 1 - color[i]
+                        queue.append(other)
+                    elif color[other] == color[i]:
+                        raise ValueError(f"connection {(a, b)} closes an odd cycle: no two blocks can be swept in turn")
+    return [i for i in range(layers) if not color[i]], [i for i in range(layers) if color[i]]

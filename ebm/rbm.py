@@ -1,0 +1,249 @@
+"""RBM: the restricted Boltzmann machine, one layer of visible and one of hidden units.
+
+E(v, h) = -b v - c h - v W h (for binary units),   p(v, h) = e^-E(v, h) / Z.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import storage
+from .compute.device import Array, Device
+from .compute.gemm import Precision
+from .compute.random import Stream
+from .data.minibatches import Binarization, Minibatches
+from .data.validation import check_rows
+from .learning import CD, Rule, Step
+from .machine import BoltzmannMachine, Clamp, Layer
+from .training.callbacks import Callback, Validation
+from .training.loop import train
+from .training.optimizers import SGD, Optimizer
+from .training.penalties import Penalty
+from .units import Units
+
+# Rows that are evaluated at once when a method walks through a data set.
+_BLOCK = 1000
+
+
+class RBM(BoltzmannMachine):
+    """A restricted Boltzmann machine with `visible` and `hidden` units (numbers mean Bernoulli units).
+
+    `weights` (visible, hidden), `visible.bias` and `hidden.bias` are writable arrays on `device`; they exist, small and random,
+    before any training. Methods take and return arrays on that device, of the machine's dtype, with one row a case; `fit`,
+    `transform` and `sample` take and return host arrays as well.
+
+    >>> rbm = RBM(64, 16, device="cpu", seed=1)
+    >>> rbm
+    RBM(Bernoulli(64), Bernoulli(16), device='cpu', dtype='float32')
+    >>> rbm.mean_hidden(np.zeros((2, 64), np.float32)).shape
+    (2, 16)
+    """
+
+    def __init__(
+        self,
+        visible: int | Units,
+        hidden: int | Units,
+        *,
+        device: str | Device = "auto",
+        dtype: Any = "float32",
+        seed: int | None = 0,
+        precision: Precision = None,
+    ) -> None:
+        super().__init__([visible, hidden], device=device, dtype=dtype, seed=seed, precision=precision)
+
+    @property
+    def visible(self) -> Layer:
+        """The visible layer: `.units`, `.bias` (visible,)."""
+        return self.layers[0]
+
+    @property
+    def hidden(self) -> Layer:
+        """The hidden layer: `.units`, `.bias` (hidden,)."""
+        return self.layers[1]
+
+    @property
+    def weights(self) -> Array:
+        """W, (visible, hidden)."""
+        return self.connections[0].weights
+
+    def hidden_field(self, v: Array, beta: float = 1.0) -> Array:
+        """beta (c + v W), (rows, hidden)."""
+        self.check_states(0, v, "v")
+        return self.field(1, (v, None), beta)
+
+    def visible_field(self, h: Array, beta: float = 1.0) -> Array:
+        """beta (b + h W^T), (rows, visible)."""
+        self.check_states(1, h, "h")
+        return self.field(0, (None, h), beta)
+
+    def mean_hidden(self, v: Array) -> Array:
+        """E[h | v], (rows, hidden)."""
+        return self.hidden.units.mean(self.hidden_field(v))
+
+    def mean_visible(self, h: Array) -> Array:
+        """E[v | h], (rows, visible)."""
+        return self.visible.units.mean(self.visible_field(h))
+
+    def sample_hidden(self, v: Array, stream: Stream, beta: float = 1.0) -> Array:
+        """h ~ p(h | v)^beta, (rows, hidden)."""
+        return self.hidden.units.sample(self.hidden_field(v, beta), stream)
+
+    def sample_visible(self, h: Array, stream: Stream, beta: float = 1.0) -> Array:
+        """v ~ p(v | h)^beta, (rows, visible)."""
+        return self.visible.units.sample(self.visible_field(h, beta), stream)
+
+    def draw_hidden(self, v: Array, stream: Stream) -> tuple[Array, Array]:
+        """(E[h | v], h ~ p(h | v)) for the price of one."""
+        return self.hidden.units.draw(self.hidden_field(v), stream)
+
+    def free_energy(self, v: Array) -> Array:
+        """F(v) = -ln sum_h e^-E(v, h), (rows,) nats: ln p(v) = -F(v) - ln Z."""
+        return self.visible.units.energy(v, self.visible.bias) - self.hidden.units.log_partition(self.hidden_field(v))
+
+    def reconstruct(self, v: Array) -> Array:
+        """E[v | E[h | v]], (rows, visible): one deterministic pass up and down."""
+        return self.mean_visible(self.mean_hidden(v))
+
+    def squared_error(self, v: Array) -> Array:
+        """sum_i (v_i - reconstruct(v)_i)^2, averaged over the rows; a scalar on the device."""
+        difference = v - self.reconstruct(v)
+        return (difference * difference).sum() / v.shape[0]
+
+    def transform(self, data: np.ndarray) -> np.ndarray:
+        """E[h | v] for every row of a host array, (rows, hidden), computed in blocks."""
+        check_rows(data, self.visible.units.size, name="data")
+        blocks = (data[i : i + _BLOCK] for i in range(0, data.shape[0], _BLOCK))
+        means = (self.mean_hidden(self.device.asarray(block, self.dtype)) for block in blocks)
+        return np.concatenate([self.device.to_host(mean) for mean in means])
+
+    def sample(
+        self,
+        n: int,
+        steps: int = 1000,
+        *,
+        clamp: tuple[Any, Any] | None = None,
+        start: Any = None,
+        beta: float | Sequence[float] = 1.0,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """n samples of the visible units after `steps` steps of Gibbs sampling, (n, visible), on the host.
+
+        `clamp=(mask, values)` holds the units where `mask` (visible,) or (n, visible) is true at `values` of such a shape, and
+        samples the rest given them (inpainting). Chains start at `start` (n, visible), else at a draw from the visible biases.
+        `beta` is an inverse temperature, or one for each step: samples are of p(v, h)^beta. The same `seed` gives the same samples.
+
+        Raises `ValueError` for masks, values and starts of other shapes or with values that the units can't take.
+        """
+        if n < 1 or steps < 1:
+            raise ValueError(f"found n={n}, steps={steps}; expected whole numbers >= 1")
+        betas = np.broadcast_to(np.asarray(beta, float), (steps,)) if np.ndim(beta) == 0 else np.asarray(beta, float)
+        if betas.shape != (steps,) or not np.isfinite(betas).all() or (betas < 0).any():
+            raise ValueError(f"found beta of shape {betas.shape}; expected a number >= 0 or one for each of {steps} steps")
+        stream = Stream(seed, "sample", self.device)
+        held = None if clamp is None else self._clamp(clamp, n)
+        if start is None:
+            field = self.device.zeros((n, self.visible.units.size), self.dtype) + self.visible.bias
+            v = self.visible.units.sample(field, stream)
+        else:
+            v = self.device.asarray(start, self.dtype)
+            if v.shape != (n, self.visible.units.size):
+                raise ValueError(f"start: found shape {v.shape}; expected {(n, self.visible.units.size)}")
+            check_rows(self.device.to_host(v), name="start")
+        states: list[Array] = [v if held is None else self.device.xp.where(held[0], held[1], v), None]
+        for b in betas:
+            states = self.sweep(states, "sample", stream, beta=float(b), clamp=None if held is None else {0: held})
+        return self.device.to_host(states[0])
+
+    def _clamp(self, clamp: tuple[Any, Any], n: int) -> Clamp:
+        """Mask and values on the device, checked; what lies outside the mask may be anything, NaN too."""
+        shape = (n, self.visible.units.size)
+        try:
+            mask, values = (np.asarray(x) for x in clamp)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"clamp: found {type(clamp).__name__}; expected a pair (mask, values) of host arrays") from error
+        for name, x in (("mask", mask), ("values", values)):
+            if x.shape not in (shape, shape[1:]):
+                raise ValueError(f"clamp: found {name} of shape {x.shape}; expected {shape} or {shape[1:]}")
+        if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+            raise ValueError("clamp: found a mask with values other than 0 and 1; expected booleans: True holds a unit")
+        mask, values = np.broadcast_arrays(mask.astype(bool), values)
+        kept = np.where(mask, values, 0)
+        check_rows(np.atleast_2d(kept), name="clamp values")
+        return self.device.asarray(mask), self.device.asarray(kept, self.dtype)
+
+    def initialize_bias_(self, data: np.ndarray) -> None:
+        """Set the visible biases so that the visible units alone have the mean of `data` (Hinton 2010, section 8)."""
+        total = np.zeros(self.visible.units.size)
+        for start in range(0, data.shape[0], _BLOCK):
+            total += np.asarray(data[start : start + _BLOCK], np.float64).sum(axis=0)
+        bias = self.visible.units.bias_from_mean(total / data.shape[0], data.shape[0])
+        self.visible.bias[...] = self.device.asarray(bias, self.dtype)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the machine to one safetensors file (see `storage.save`); read it back with `ebm.load`."""
+        storage.save(self, path)
+
+    def fit(
+        self,
+        data: np.ndarray,
+        *,
+        epochs: int = 10,
+        batch_size: int = 100,
+        learning: Rule = CD(),
+        optimizer: Optimizer = SGD(0.05, momentum=0.5),
+        penalties: Sequence[Penalty] = (),
+        binarization: Binarization = None,
+        centered: bool = False,
+        validation: np.ndarray | None = None,
+        callbacks: Iterable[Callback] = (),
+        seed: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> RBM:
+        """Train on the rows of `data` (rows, visible), a host array or memory map with values in [0, 1], and return the machine.
+
+        Grey values are probabilities: they enter as they are, or are drawn anew at each visit with
+        `binarization="stochastic"`. Before the first step of a machine whose visible biases are all zero they are set to the
+        data's log odds. `centered=True` uses the centered gradient. `validation` rows add the metrics "validation_reconstruction"
+        and "free_energy_gap", the mean free energy of validation rows less that of as many training rows (it grows when the
+        machine overfits). `seed` (by default the machine's) fixes the order of rows and all draws. `resume` goes on from a
+        checkpoint, bit for bit.
+
+        Raises `ValueError` for data that don't fit, before anything changes; after Ctrl-C, an error or a full disk the machine
+        holds the parameters of its last whole step.
+        """
+        check_rows(data, self.visible.units.size, name="data")
+        if validation is not None:
+            check_rows(validation, self.visible.units.size, name="validation")
+        seed = self.seed if seed is None else seed
+        batches = Minibatches(data, batch_size, device=self.device, dtype=self.dtype, seed=seed, binarization=binarization)
+        if resume is None and not bool(self.device.to_host(self.visible.bias).any()):
+            self.initialize_bias_(data)
+        step = Step(
+            self,
+            learning,
+            optimizer,
+            batch_size=batch_size,
+            steps_per_epoch=len(batches),
+            penalties=penalties,
+            centered=centered,
+            seed=seed,
+        )
+        callbacks = list(callbacks)
+        if validation is not None:
+            callbacks.insert(0, Validation(lambda: self._validate(validation, data)))
+        train(step, batches, epochs, callbacks, state=step.stateful(), resume=resume)
+        return self
+
+    def _validate(self, validation: np.ndarray, data: np.ndarray) -> Mapping[str, float]:
+        rows = min(len(validation), len(data))
+        total = np.zeros(3)
+        for start in range(0, rows, _BLOCK):
+            stop = min(start + _BLOCK, rows)
+            held, seen = (self.device.asarray(x[start:stop], self.dtype) for x in (validation, data))
+            sums = self.free_energy(held).sum(), self.free_energy(seen).sum(), self.squared_error(held) * (stop - start)
+            total += [float(self.device.to_host(x)) for x in sums]
+        return {"validation_reconstruction": total[2] / rows, "free_energy_gap": (total[0] - total[1]) / rows}

@@ -1,0 +1,80 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from ebm.training.schedules import Constant, Cosine, InverseTime, Linear, Step, as_schedule, momentum_ramp
+
+ALL = [Constant(0.1), Linear(0.1, 0.0, 4), Cosine(0.1, 0.0, 4), Step((0.1, 0.01), (4,)), InverseTime(0.1, 4), momentum_ramp()]
+
+
+def test_constant():
+    assert [Constant(0.3)(t) for t in (0, 1.5, 1e6)] == [0.3] * 3
+
+
+def test_linear():
+    assert [Linear(1, 0, 4)(t) for t in (0, 1, 3.5, 4, 5)] == [1, 0.75, 0.125, 0, 0]
+    assert Linear(0.1, 0.9, 4)(2) == pytest.approx(0.5)
+
+
+def test_cosine():
+    np.testing.assert_allclose([Cosine(1, 0.2, 6)(t) for t in (0, 2, 3, 6, 100)], [1, 0.8, 0.6, 0.2, 0.2])
+
+
+def test_step_takes_the_new_value_at_its_epoch():
+    schedule = Step((3, 2, 1), (1, 2.5))
+    assert [schedule(t) for t in (0, 0.999, 1, 2.499, 2.5, 9)] == [3, 3, 2, 2, 1, 1]
+
+
+def test_momentum_ramp():
+    assert [momentum_ramp()(t) for t in (0, 4.99, 5, 20)] == [0.5, 0.5, 0.9, 0.9]
+
+
+def test_inverse_time():
+    assert [InverseTime(1, 2)(t) for t in (0, 2, 6)] == [1, 0.5, 0.25]
+    assert InverseTime(1, 2, power=0.5)(6) == pytest.approx(0.5)
+    assert 1e9 * InverseTime(3, 2)(1e9) == pytest.approx(6)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=repr)
+def test_schedules_are_values(schedule):
+    same = pickle.loads(pickle.dumps(schedule))
+    assert same == schedule == eval(repr(schedule))
+    assert hash(same) == hash(schedule)
+
+
+@pytest.mark.parametrize("number", [0.1, 1, np.float32(0.5)])
+def test_a_number_is_a_constant(number):
+    assert as_schedule(number) == Constant(float(number))
+
+
+def test_a_schedule_is_itself():
+    schedule = Linear(1, 0, 2)
+    assert as_schedule(schedule) is schedule
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_refuses_numbers_that_are_not_finite(value):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        as_schedule(value)
+
+
+@pytest.mark.parametrize("value", ["fast", None, [1]])
+def test_refuses_what_is_neither(value):
+    with pytest.raises(TypeError, match="a number or a schedule, such as"):
+        as_schedule(value)
+
+
+@pytest.mark.parametrize(("values", "epochs"), [((1, 2), ()), ((1,), (1,)), ((1, 2, 3), (5, 5)), ((1, 2, 3), (5, 4))])
+def test_refuses_steps_that_do_not_fit(values, epochs):
+    with pytest.raises(ValueError, match="one value more than epochs"):
+        Step(values, epochs)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Linear(1, 0, 0), lambda: Cosine(1, 0, -1), lambda: InverseTime(1, 0), lambda: InverseTime(1, 1, math.nan)]
+)
+def test_refuses_durations_that_are_not_positive(make):
+    with pytest.raises(ValueError, match="expected a positive number"):
+        make()
