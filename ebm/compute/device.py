@@ -116,8 +116,8 @@ class _CPU(Device):
 
     def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
         if foreign := _foreign(array):
-            raise MixedDevicesError(f"found an array of {foreign!r}; write {foreign!r}.to_host(array) first")
-        return np.ascontiguousarray(array, dtype)
+            raise MixedDevicesError(f"found an array of {foreign!r}; write get({foreign.name!r}).to_host(array) first")
+        return np.asarray(array, dtype, order="C")
 
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return np.array(array)
@@ -151,7 +151,7 @@ class _GPU(Device):
         return self.xp.empty(shape, dtype)
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        return self.xp.ascontiguousarray(self.xp.asarray(array, dtype))
+        return self.xp.asarray(array, dtype, order="C")
 
     def to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
@@ -232,9 +232,10 @@ def device_of(*arrays: Array) -> Device:
         if device is None:
             raise TypeError(f"found {type(array).__name__}; expected an array: write device.asarray(...)")
         if found is not None and device is not found:
+            other = found if device is CPU else device
             raise MixedDevicesError(
-                f"arrays of {found!r} and {device!r} in one operation; move one of them: {found!r}.asarray(array) "
-                f"copies to that device, {device!r}.to_host(array) to the host"
+                f"found arrays of {found!r} and {device!r} in one operation; copy one of them: "
+                f"get({other.name!r}).asarray(array) to the device, or get({other.name!r}).to_host(array) to the host"
             )
         found = device
     if found is None:

@@ -25,6 +25,7 @@ each element of the largest array and covers its work in a loop of grid strides.
 from __future__ import annotations
 
 import inspect
+import numbers
 import re
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,11 @@ from .device import Array, Device, device_of
 Floats = Words = Indices = Array
 
 _CUDA_TYPES = {"Floats": "T", "Words": "unsigned", "Indices": "long long", "int": "long long", "float": "double"}
-_SCALARS: dict[str, Callable[[Any], Any]] = {"int": np.int64, "float": np.float64}
+# What a scalar may be, and what the Numba and the CUDA implementations get for it: one type each, or each would be compiled anew.
+_SCALARS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "int": (numbers.Integral, int, np.int64),
+    "float": (numbers.Real, float, np.float64),
+}
 _FLOATS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _THREADS = 256
 _MOST_BLOCKS = 4096  # enough to fill any present GPU; the grid-stride loop does the rest
@@ -64,6 +69,8 @@ class Kernel:
             for i, a in enumerate(self.parameters.values())
             if a in ("Words", "Indices")
         ]
+        self._scalars = [(i, name, a) for i, (name, a) in enumerate(self.parameters.items()) if a in _SCALARS]
+        self._equal: list[int] = []
         self.compiled: Callable[..., None] | None = None
         self.source: str | None = None
         self._extents: list[tuple[int, str]] = []
@@ -72,11 +79,16 @@ class Kernel:
             raise ValueError(f"two kernels are called {self.name}: {registry[self.name].__module__} and {self.__module__}")
         registry[self.name] = self
 
+    def same_shape(self, *names: str) -> None:
+        """Demand that the arrays called `names` have one shape in every call."""
+        self._equal = [list(self.parameters).index(name) for name in names]
+
     def numba(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Register the CPU implementation: a function that Numba compiles, with the reference's parameters."""
-        found = list(inspect.signature(function).parameters)
-        if found != list(self.parameters):
-            raise TypeError(f"kernel {self.name}: the Numba parameters are {found}, the reference's {list(self.parameters)}")
+        """Register the CPU implementation: a function that Numba compiles, with the reference's parameters, arrays being `Any`."""
+        found = [f"{name}: {p.annotation}" for name, p in inspect.signature(function).parameters.items()]
+        expected = [f"{name}: {a if a in _SCALARS else 'Any'}" for name, a in self.parameters.items()]
+        if found != expected:
+            raise TypeError(f"kernel {self.name}: the Numba parameters are {found}, expected {expected}")
         self.compiled = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
         return function
 
@@ -93,7 +105,7 @@ class Kernel:
         names = list(self.parameters)
         for extra in found[len(expected) :]:
             extent = re.fullmatch(r"long long (\w+)_(rows|columns)", extra)
-            if not extent or extent.group(1) not in names:
+            if not extent or extent.group(1) not in names or self.parameters[extent.group(1)] in _SCALARS:
                 raise TypeError(
                     f"kernel {self.name}: found the CUDA parameter {extra!r}; expected `long long ARRAY_rows` or _columns"
                 )
@@ -106,6 +118,8 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> None:
         device = self._check(arguments)
+        if self._scalars:
+            arguments = self._convert(arguments)
         device.run_kernel(self, arguments)
 
     def run_numba(self, arguments: tuple[Any, ...]) -> None:
@@ -123,7 +137,7 @@ class Kernel:
         if function is None:
             function = self._loaded[device, real] = compile(self, real)
         packed = [
-            _SCALARS[annotation](value) if annotation in _SCALARS else value
+            _SCALARS[annotation][2](value) if annotation in _SCALARS else value
             for annotation, value in zip(self.parameters.values(), arguments, strict=True)
         ]
         for index, axis in self._extents:
@@ -153,16 +167,21 @@ class Kernel:
                 raise TypeError(
                     f"kernel {self.name}: found {list(self.parameters)[i]} of {arguments[i].dtype}, expected {dtype}"
                 )
+        if len({arguments[i].shape for i in self._equal}) > 1:
+            shapes = ", ".join(f"{list(self.parameters)[i]} {arguments[i].shape}" for i in self._equal)
+            raise ValueError(f"kernel {self.name}: found {shapes}; expected equal shapes")
         return device
+
+    def _convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        converted = list(arguments)
+        for i, name, annotation in self._scalars:
+            kind, convert, _ = _SCALARS[annotation]
+            if not isinstance(arguments[i], kind):
+                raise TypeError(f"kernel {self.name}: found {name}={arguments[i]!r}; expected {annotation}")
+            converted[i] = convert(arguments[i])
+        return tuple(converted)
 
 
 def kernel(reference: Callable[..., None]) -> Kernel:
     """Declare an operation; the decorated function is its reference."""
     return Kernel(reference)
-
-
-def same_shape(name: str, **arrays: Array) -> None:
-    """Raise `ValueError` unless all arrays of a kernel's call have one shape."""
-    if len({a.shape for a in arrays.values()}) > 1:
-        shapes = ", ".join(f"{key} {a.shape}" for key, a in arrays.items())
-        raise ValueError(f"{name}: found {shapes}; expected equal shapes")

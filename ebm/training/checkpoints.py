@@ -80,7 +80,7 @@ class Checkpoint(Callback):
             return
         if run.step > self._saved:
             self._save(run)
-        if self.best is not None and self.best.value is None and run.epoch:
+        if self.best is not None and self.best.value is None and run.epoch and run.stop_reason is None:
             warnings.warn(
                 f"no best.safetensors: found no finite metric {self.best.metric!r}; the last metrics are {run.metrics}",
                 stacklevel=2,
@@ -178,8 +178,8 @@ def _require_same(run: Run, path: Path, position: dict[str, Any], state: dict[st
     present: dict[str, np.ndarray] = {}
     _pack(state, "", saved)
     _pack({name: owner.state_dict() for name, owner in run.state.items()}, "", present)
-    for name in saved.keys() & present.keys():
-        a, b = saved[name], present[name]
+    for name, a in saved.items():
+        b = present.get(name, a)
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             raise ValueError(
                 f"{path} holds {name} of shape {a.shape} and type {a.dtype}, this run's has shape {b.shape} and type {b.dtype}; "

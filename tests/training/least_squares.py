@@ -92,13 +92,14 @@ class LeastSquares:
         return {"validation loss": ((batches.inputs @ self.weights - batches.targets) ** 2).mean()}
 
 
-def fit(model, folder, resume=None, epochs=EPOCHS):
+def fit(model, folder, resume=None, epochs=EPOCHS, more=()):
     history = History(Path(folder) / "history.jsonl")
     callbacks = [
         Checkpoint(folder, every_steps=7, keep=2, best="validation loss"),
         history,
         Validation(model.validate, every=2),
         EarlyStopping("loss", patience=EPOCHS),
+        *more,
     ]
     return train(model.step, Rows(), epochs, callbacks, model.state, resume), history
 
@@ -122,7 +123,7 @@ if __name__ == "__main__":
     if sys.argv[2:]:
         die(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     resume = folder if any(folder.glob("step-*")) else None
-    model = LeastSquares(pause=0.0 if sys.argv[2:] else 0.002)
+    model = LeastSquares(pause=0.0 if sys.argv[2:] else 0.003)
     print("training", flush=True)
     fit(model, folder, resume)
     np.save(folder / "weights.npy", model.weights)

@@ -279,8 +279,7 @@ def scalars(directory):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(directory))
     events.Reload()
-    tensors = {tag: events.Tensors(tag) for tag in events.Tags()["tensors"]}
-    return {tag: [(e.step, float(e.tensor_proto.float_val[0])) for e in found] for tag, found in tensors.items()}
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_tensorboard_shows_metrics_of_epochs(tmp_path):

@@ -19,7 +19,9 @@ _f = np.float32
 
 @njit(inline="always")
 def _exp32(x: Any) -> Any:  # pragma: no cover
-    x = min(max(x, _f(-87.3)), _f(88.7))
+    # At these bounds the exponent below becomes that of zero and that of infinity. The result is 0 under -87.68 already, where
+    # it would be subnormal, and infinite over 88.37, a quarter of a percent early.
+    x = min(max(x, _f(-88)), _f(88.7))
     k = np.floor(x * _f(1.44269504) + _f(0.5))
     r = (x - k * _f(0.693359375)) + k * _f(2.12194440e-4)
     p = _f(1.9875691500e-4)

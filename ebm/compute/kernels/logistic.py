@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 
 from ..device import device_of
-from ..kernel import Floats, Words, kernel, same_shape
+from ..kernel import Floats, Words, kernel
 from .elementary import exp, log1p
-from .philox import CUDA, fill_row, reference_words
-from .sampling import ULP, to_uniform
+from .philox import CUDA, fill_row, reference_words, unit
+from .sampling import to_uniform
 
 
 @kernel
 def logistic(field: Floats, out: Floats) -> None:
     """out = 1 / (1 + e^-field)."""
-    same_shape("logistic", field=field, out=out)
     xp = device_of(field).xp
     e = xp.exp(-xp.abs(field))
     out[...] = xp.where(field >= 0, 1 / (1 + e), e / (1 + e))
 
 
+logistic.same_shape("field", "out")
+
+
 @logistic.numba
 def _(field: Any, out: Any) -> None:  # pragma: no cover
-    if field.shape != out.shape:
-        raise ValueError("logistic: field and out differ in shape")
     x, y = field.reshape(field.size), out.reshape(out.size)
     one = out.dtype.type(1)
     for i in range(x.size):
@@ -45,15 +45,15 @@ extern "C" __global__ void logistic(const T* field, T* out, long long out_rows, 
 @kernel
 def softplus(field: Floats, out: Floats) -> None:
     """out = ln(1 + e^field) = max(field, 0) + ln(1 + e^-|field|)."""
-    same_shape("softplus", field=field, out=out)
     xp = device_of(field).xp
     out[...] = xp.maximum(field, 0) + xp.log1p(xp.exp(-xp.abs(field)))
 
 
+softplus.same_shape("field", "out")
+
+
 @softplus.numba
 def _(field: Any, out: Any) -> None:  # pragma: no cover
-    if field.shape != out.shape:
-        raise ValueError("softplus: field and out differ in shape")
     x, y = field.reshape(field.size), out.reshape(out.size)
     for i in range(x.size):
         y[i] = max(x[i], out.dtype.type(0)) + log1p(exp(-abs(x[i])))
@@ -78,25 +78,25 @@ def logistic_sample(field: Floats, sample: Floats, address: Words, offset: int, 
 
     It works in place because a loop over two arrays that may overlap is not vectorized when they do.
     """
-    same_shape("logistic_sample", field=field, sample=sample)
     logistic.reference(field, field)
     sample[...] = to_uniform(reference_words(field.shape, address, offset, first_row), field.dtype) < field
 
 
+logistic_sample.same_shape("field", "sample")
+
+
 @logistic_sample.numba
 def _(field: Any, sample: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    if field.shape != sample.shape:
-        raise ValueError("logistic_sample: field and sample differ in shape")
     rows, columns = (1, field.size) if field.ndim < 2 else (field.shape[0], field.size // max(field.shape[0], 1))
     mean, out = field.reshape(rows, columns), sample.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
-    real = field.dtype.type
+    one, zero = field.dtype.type(1), field.dtype.type(0)
     for r in range(rows):
         fill_row(words, address, offset, first_row + r)
         for c in range(columns):
-            p = real(1) / (real(1) + exp(-mean[r, c]))
+            p = one / (one + exp(-mean[r, c]))
             mean[r, c] = p
-            out[r, c] = real(real(words[c] >> np.uint32(8)) * real(ULP) < p)
+            out[r, c] = one if unit(words[c]) < p else zero
 
 
 logistic_sample.cuda(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..device import Array, device_of
-from ..kernel import Floats, Words, kernel, same_shape
+from ..kernel import Floats, Words, kernel
 from .elementary import exp, log
-from .philox import CUDA, fill_row, reference_words
+from .philox import CUDA, fill_row, reference_words, unit
 
 ULP = 2.0**-24
 
@@ -31,11 +31,10 @@ def _(out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: n
     rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
     flat = out.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
-    scale = out.dtype.type(ULP)
     for r in range(rows):
         fill_row(words, address, offset, first_row + r)
         for c in range(columns):
-            flat[r, c] = out.dtype.type(words[c] >> np.uint32(8)) * scale
+            flat[r, c] = unit(words[c])
 
 
 uniform.cuda(
@@ -123,23 +122,23 @@ extern "C" __global__ void normal(T* out, const unsigned* address, long long off
 @kernel
 def bernoulli(probability: Floats, out: Floats, address: Words, offset: int, first_row: int) -> None:
     """out = 1 where u < probability, else 0."""
-    same_shape("bernoulli", probability=probability, out=out)
     u = to_uniform(reference_words(out.shape, address, offset, first_row), out.dtype)
     out[...] = u < probability
 
 
+bernoulli.same_shape("probability", "out")
+
+
 @bernoulli.numba
 def _(probability: Any, out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    if probability.shape != out.shape:
-        raise ValueError("bernoulli: probability and out differ in shape")
     rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
     p, flat = probability.reshape(rows, columns), out.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
-    real = out.dtype.type
+    one, zero = out.dtype.type(1), out.dtype.type(0)
     for r in range(rows):
         fill_row(words, address, offset, first_row + r)
         for c in range(columns):
-            flat[r, c] = real(real(words[c] >> np.uint32(8)) * real(ULP) < p[r, c])
+            flat[r, c] = one if unit(words[c]) < p[r, c] else zero
 
 
 bernoulli.cuda(
@@ -165,7 +164,6 @@ extern "C" __global__ void bernoulli(const T* probability, T* out, const unsigne
 def categorical(field: Floats, out: Floats, categories: int, address: Words, offset: int, first_row: int) -> None:
     """One-hot in each group of `categories` columns, by the inverse distribution function: the first k with c_k > u c_K,
     where c_k = sum_{j <= k} exp(field_j - max field). One uniform a group."""
-    same_shape("categorical", field=field, out=out)
     xp = device_of(out).xp
     rows, groups = out.shape[0], out.shape[1] // categories
     grouped = field.reshape(rows, groups, categories)
@@ -175,10 +173,11 @@ def categorical(field: Floats, out: Floats, categories: int, address: Words, off
     out[...] = (xp.arange(categories) == chosen[:, :, None]).reshape(out.shape)
 
 
+categorical.same_shape("field", "out")
+
+
 @categorical.numba
 def _(field: Any, out: Any, categories: int, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    if field.shape != out.shape:
-        raise ValueError("categorical: field and out differ in shape")
     rows, groups = out.shape[0], out.shape[1] // categories
     words = np.empty(4 * ((groups + 3) // 4), np.uint32)
     cumulative = np.empty(categories, out.dtype)
@@ -194,7 +193,7 @@ def _(field: Any, out: Any, categories: int, address: Any, offset: int, first_ro
             for k in range(categories):
                 total += exp(field[r, start + k] - largest)
                 cumulative[k] = total
-            threshold = real(words[g] >> np.uint32(8)) * real(ULP) * total
+            threshold = unit(words[g]) * total
             chosen = 0
             for k in range(categories - 1):
                 chosen += cumulative[k] <= threshold

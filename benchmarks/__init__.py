@@ -1,0 +1,1 @@
+"""Benchmarks: this toolkit and its peers, timed in turn in one process."""

@@ -1,0 +1,189 @@
+"""One step of contrastive divergence: this toolkit against scikit-learn and PyTorch, and against the matrix products alone.
+
+    python -m benchmarks.rbm --peers torch,sklearn
+
+Every contestant trains the same machine (784 x 512 Bernoulli units, batches of 100, float32 by default) with momentum, weight
+decay and biases, except scikit-learn, which has neither momentum nor decay and does PCD-1. "torch" is written as tutorials write it;
+"torch, tuned" accumulates the products into the velocity and samples by comparison with uniforms, the fastest eager code that
+we found. Before timing, all contestants' mean updates from one state are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import in_turn, table, write_json
+from ebm import CD, RBM
+from ebm.compute import gemm as products
+from ebm.compute.device import CPU
+from ebm.compute.gemm import gemm
+from ebm.data.minibatches import Minibatches
+from ebm.learning import Step
+from ebm.training import SGD, WeightDecay
+
+RATE, MOMENTUM, DECAY = 0.01, 0.5, 1e-4
+Weights = Callable[[], np.ndarray]
+Contestant = tuple[Callable[[], object], Weights]
+
+
+def ours(data: np.ndarray, weights: np.ndarray, batch: int) -> Contestant:
+    """A step of `RBM.fit`, the gathering of the batch included."""
+    rbm = RBM(*weights.shape, device="cpu", seed=1)
+    rbm.weights[...] = weights
+    batches = Minibatches(data, batch)
+    step = Step(
+        rbm,
+        CD(1),
+        SGD(RATE, MOMENTUM),
+        batch_size=batch,
+        steps_per_epoch=len(batches),
+        penalties=[WeightDecay(DECAY)],
+        measure_every=None,
+    )
+    return lambda: step(batches.batch(*divmod(step.step, len(batches)))), lambda: rbm.weights
+
+
+def products_alone(data: np.ndarray, weights: np.ndarray, batch: int) -> Callable[[], object]:
+    """The step's matrix products in the same library: the floor."""
+    v, h = CPU.asarray(data[:batch]), CPU.zeros((batch, weights.shape[1]), np.float32)
+    v2, w = CPU.asarray(data[:batch] + 0), CPU.asarray(weights + 0)
+    up, down, gradient = CPU.zeros(h.shape, h.dtype), CPU.zeros(v.shape, v.dtype), CPU.zeros(w.shape, w.dtype)
+
+    def floor() -> None:
+        gemm(v, w, up)
+        gemm(h, w.T, down)
+        gemm(v2, w, up)
+        gemm(v.T, h, gradient, beta=MOMENTUM)
+        gemm(v2.T, h, gradient, beta=1.0)
+
+    return floor
+
+
+def torch_eager(data: np.ndarray, weights: np.ndarray, batch: int, tuned: bool) -> Contestant:
+    """CD-1 in eager PyTorch, on its own threads."""
+    import torch
+
+    x, w = torch.from_numpy(data), torch.from_numpy(weights.copy())
+    b, c = torch.zeros(weights.shape[0]), torch.zeros(weights.shape[1])
+    vw, vb, vc = torch.zeros_like(w), torch.zeros_like(b), torch.zeros_like(c)
+    generator = torch.Generator().manual_seed(0)
+
+    def rows() -> Any:
+        return x[torch.randint(0, len(x), (batch,), generator=generator)]
+
+    @torch.no_grad()
+    def plain() -> None:
+        v0 = rows()
+        p0 = torch.sigmoid(v0 @ w + c)
+        v1 = torch.bernoulli(torch.sigmoid(torch.bernoulli(p0) @ w.t() + b))
+        p1 = torch.sigmoid(v1 @ w + c)
+        vw.mul_(MOMENTUM).add_((v0.t() @ p0 - v1.t() @ p1) / batch - DECAY * w)
+        vb.mul_(MOMENTUM).add_((v0 - v1).mean(0))
+        vc.mul_(MOMENTUM).add_((p0 - p1).mean(0))
+        for parameter, velocity in ((w, vw), (b, vb), (c, vc)):
+            parameter.add_(velocity, alpha=RATE)
+
+    @torch.no_grad()
+    def fast() -> None:
+        v0 = rows()
+        p0 = torch.addmm(c, v0, w).sigmoid_()
+        p = torch.addmm(b, (torch.rand_like(p0) < p0).float(), w.t()).sigmoid_()
+        v1 = (torch.rand_like(p) < p).float()
+        p1 = torch.addmm(c, v1, w).sigmoid_()
+        vw.addmm_(v0.t(), p0, beta=MOMENTUM, alpha=1 / batch).addmm_(v1.t(), p1, alpha=-1 / batch).add_(w, alpha=-DECAY)
+        vb.mul_(MOMENTUM).add_((v0 - v1).mean(0))
+        vc.mul_(MOMENTUM).add_((p0 - p1).mean(0))
+        for parameter, velocity in ((w, vw), (b, vb), (c, vc)):
+            parameter.add_(velocity, alpha=RATE)
+
+    return fast if tuned else plain, lambda: w.numpy()
+
+
+def sklearn_partial_fit(data: np.ndarray, weights: np.ndarray, batch: int) -> Contestant:
+    """scikit-learn's PCD-1 on one batch."""
+    from sklearn.neural_network import BernoulliRBM
+
+    rbm = BernoulliRBM(n_components=weights.shape[1], learning_rate=RATE, batch_size=batch, random_state=0)
+    rbm.partial_fit(data[:batch])
+    rbm.components_ = np.ascontiguousarray(weights.T)
+    rng = np.random.default_rng(0)
+    return lambda: rbm.partial_fit(data[rng.integers(0, len(data), batch)]), lambda: rbm.components_.T
+
+
+def sklearn_fit(data: np.ndarray, weights: np.ndarray, batch: int, steps: int) -> Callable[[], object]:
+    """scikit-learn's `fit` over `steps` batches."""
+    from sklearn.neural_network import BernoulliRBM
+
+    rbm = BernoulliRBM(n_components=weights.shape[1], learning_rate=RATE, batch_size=batch, n_iter=1, random_state=0)
+    return lambda: rbm.fit(data[: batch * steps])
+
+
+def check(contestants: dict[str, Contestant], data: np.ndarray, weights: np.ndarray, steps: int = 40) -> None:
+    """Raise unless all contestants, from the same weights, have moved them the same way after some steps."""
+    moved = {}
+    for name, (call, current) in contestants.items():
+        for _ in range(steps):
+            call()
+        moved[name] = (current() - weights).ravel()
+    (first, reference), *others = moved.items()
+    for name, change in others:
+        cosine = change @ reference / np.linalg.norm(change) / np.linalg.norm(reference)
+        ratio = np.linalg.norm(change) / np.linalg.norm(reference)
+        print(f"after {steps} steps, {name} against {first}: cosine of the changes {cosine:.4f}, ratio of lengths {ratio:.3f}")
+        if cosine < 0.97 or not 0.9 < ratio < 1.1:
+            raise SystemExit(f"{name} and {first} do not compute the same thing")
+
+
+def main() -> None:
+    """Read the command line, check, time, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default="torch,sklearn", help="comma-separated: torch, sklearn")
+    parser.add_argument("--visible", type=int, default=784)
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--json", type=Path, help="where to write the figures, for instance benchmarks/results/rbm.json")
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    # a low-dimensional cause behind every row, so that there is something to learn and the updates have a direction
+    causes, loadings = rng.normal(size=(10_000, 20)), rng.normal(size=(20, options.visible))
+    data = CPU.asarray(causes @ loadings > 4, np.float32)
+    weights = CPU.asarray(rng.normal(size=(options.visible, options.hidden)) * 0.01, np.float32)
+    peers = set(filter(None, options.peers.split(",")))
+    if unknown := peers - {"torch", "sklearn"}:
+        raise SystemExit(f"unknown peers {sorted(unknown)}; known are torch, sklearn")
+
+    batch = options.batch
+    contestants: dict[str, Contestant] = {"ours": ours(data, weights, batch)}
+    if "torch" in peers:
+        contestants["torch"] = torch_eager(data, weights, batch, tuned=False)
+        contestants["torch, tuned"] = torch_eager(data, weights, batch, tuned=True)
+    check(contestants, data, weights)
+    calls: dict[str, Callable[[], object]] = {name: call for name, (call, _) in contestants.items()}
+    calls["products alone"] = products_alone(data, weights, batch)
+    times = in_turn(calls, options.rounds, options.calls)
+    if "sklearn" in peers:
+        calls = {"ours ": calls["ours"], "sklearn, partial_fit": sklearn_partial_fit(data, weights, batch)[0]}
+        slow = in_turn(calls, options.rounds, max(1, options.calls // 5))
+        steps = max(2, options.calls // 5)
+        slow["sklearn, fit"] = [
+            t / steps for t in in_turn({"fit": sklearn_fit(data, weights, batch, steps)}, options.rounds, 1)["fit"]
+        ]
+    print(f"\nCD-1, {options.visible} x {options.hidden}, batch {batch}, float32, BLAS: {products.library()}")
+    print(table(times, "ours"))
+    if "sklearn" in peers:
+        print(table(slow, "ours "))
+        times |= slow
+    if options.json:
+        settings = {"visible": options.visible, "hidden": options.hidden, "batch": batch, "calls": options.calls}
+        write_json(options.json, "CD-1 step", settings, times)
+
+
+if __name__ == "__main__":
+    main()

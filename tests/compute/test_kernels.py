@@ -1,0 +1,314 @@
+"""Every kernel, on every device, against its reference; a kernel without a row in `ROWS` fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from strict import import_kernels, translation_unit
+
+import ebm.compute.kernel as module
+from ebm.compute.device import CPU
+from ebm.compute.kernels.elementary import exp, log, log1p
+from ebm.compute.kernels.logistic import logistic, logistic_sample, softplus
+from ebm.compute.kernels.philox import reference_words
+from ebm.compute.kernels.sampling import bernoulli, categorical, to_uniform
+
+ADDRESS = np.array([0x9ABCDEF0, 0x12345678, 77, 2**32 - 2], np.uint32)  # the offset carries the draw over its end
+OFFSET, FIRST_ROW = 3, 2**32 - 5  # and the rows over theirs
+DTYPES = (np.float32, np.float64)
+KERNELS = {kernel.name: kernel for kernel in import_kernels()}
+
+Maker = Callable[[np.random.Generator, tuple[int, ...], Any], dict[str, Any]]
+Margin = Callable[..., np.ndarray]
+
+
+@dataclass
+class Row:
+    """How to call a kernel, and how near its results are to the reference's.
+
+    `ulps` bounds the error in units of eps max(1, |reference|); 0 means equal bit for bit. Results named in `samples` are 0 or 1
+    by a comparison: they may differ only where its two sides, given as a margin, are equal but for rounding.
+    """
+
+    make: Maker
+    ulps: float = 0
+    samples: dict[str, Margin] = field(default_factory=dict)
+    shapes: tuple[tuple[int, ...], ...] = ((0, 5), (3, 0), (1, 1), (13, 17))
+    more_shapes: tuple[tuple[int, ...], ...] = ((7,),)  # in float32 only: each number of axes is compiled anew
+
+
+def out(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.full(shape, 7, dtype)
+
+
+def fields(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return (4 * rng.standard_normal(shape)).astype(dtype)
+
+
+def address(first_row: int = FIRST_ROW) -> dict[str, Any]:
+    return {"address": ADDRESS.copy(), "offset": OFFSET, "first_row": first_row}
+
+
+def uniforms(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return to_uniform(reference_words(shape, ADDRESS, OFFSET, FIRST_ROW), np.dtype(dtype))
+
+
+def logistic_margin(field: np.ndarray, **_: Any) -> np.ndarray:
+    return uniforms(field.shape, np.float64) - 1 / (1 + np.exp(-field.astype(float)))
+
+
+def categorical_margin(field: np.ndarray, categories: int, **_: Any) -> np.ndarray:
+    """For each element the margin of its group: the least distance of the uniform from a step of the distribution function."""
+    grouped = field.astype(float).reshape(len(field), field.shape[1] // categories, categories)
+    steps = np.exp(grouped).cumsum(axis=2)
+    u = uniforms(grouped.shape[:2], np.float64)[:, :, None]
+    nearest = np.abs(steps / steps[:, :, -1:] - u).min(axis=2)
+    return np.repeat(nearest, categories, axis=1)
+
+
+def segments(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, state: tuple[float, ...], *moments: str) -> dict[str, Any]:
+    """Three segments, the middle one frozen; some parameters are zero, where the sign is."""
+    (n,) = shape
+    arrays = {name: rng.standard_normal(n).astype(dtype) for name in ("parameters", *moments)}
+    arrays["parameters"][::3] = 0
+    if "second" in arrays:
+        arrays["second"] **= 2
+    return arrays | {
+        "ends": np.array([n // 3, n // 2, n]),
+        "table": np.array([[1, 0.01, 0.02], [0, 0.01, 0.02], [0.5, 0, 0]], dtype),
+        "state": np.array(state, dtype),
+    }
+
+
+VECTORS: dict[str, Any] = {"shapes": ((0,), (1,), (301,)), "more_shapes": ()}
+
+ROWS = {
+    "random_words": Row(lambda rng, shape, dtype: {"out": out(shape, np.uint32), **address()}),
+    "uniform": Row(lambda rng, shape, dtype: {"out": out(shape, dtype), **address()}),
+    "normal": Row(lambda rng, shape, dtype: {"out": out(shape, dtype), **address()}, ulps=6, more_shapes=((7,), (2, 3, 5))),
+    "bernoulli": Row(
+        lambda rng, shape, dtype: {"probability": rng.random(shape).astype(dtype), "out": out(shape, dtype), **address()}
+    ),
+    "categorical": Row(
+        lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype), "categories": 4, **address()},
+        samples={"out": categorical_margin},
+        shapes=((0, 4), (3, 0), (1, 4), (13, 20)),
+        more_shapes=(),
+    ),
+    "logistic": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=2),
+    "softplus": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=3),
+    "logistic_sample": Row(
+        lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "sample": out(shape, dtype), **address()},
+        ulps=2,
+        samples={"sample": logistic_margin},
+        more_shapes=((7,), (2, 3, 5)),
+    ),
+    "momentum_step": Row(lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "velocity"), ulps=2, **VECTORS),
+    "nesterov_step": Row(
+        lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "gradient", "velocity"), ulps=4, **VECTORS
+    ),
+    "adam_step": Row(
+        lambda rng, shape, dtype: segments(
+            rng, shape, dtype, (0.1, 0.9, 0.999, 1e-8, 0.729, 0.997), "gradient", "first", "second"
+        ),
+        ulps=4,
+        **VECTORS,
+    ),
+}  # fmt: skip
+
+
+def test_every_kernel_has_a_row():
+    assert set(ROWS) == set(KERNELS)
+
+
+def call(function: Callable[..., None], device: Any, arguments: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays after `function` was called with copies on `device`."""
+    arrays = {name: device.asarray(v.copy()) for name, v in arguments.items() if isinstance(v, np.ndarray)}
+    function(*(arguments | arrays).values())
+    return {name: device.to_host(array) for name, array in arrays.items()}
+
+
+def assert_near(row: Row, got: dict[str, np.ndarray], want: dict[str, np.ndarray], arguments: dict[str, Any], eps: float) -> None:
+    for name in want:
+        if name in row.samples:
+            near = np.abs(row.samples[name](**arguments)) <= 8 * eps
+            assert (near | (got[name] == want[name])).all(), f"{name} differs where the margin is not within rounding"
+        elif row.ulps and want[name].dtype.kind == "f":
+            error = np.abs(got[name].astype(float) - want[name]) / np.maximum(1, np.abs(want[name])) / eps
+            assert error.max(initial=0) <= row.ulps, name
+        else:
+            np.testing.assert_array_equal(got[name], want[name], name)
+
+
+CASES = [
+    pytest.param(name, shape, dtype, id=f"{name}-{'x'.join(map(str, shape))}-{dtype.__name__}")
+    for name, row in ROWS.items()
+    for dtype in DTYPES
+    for shape in row.shapes + (row.more_shapes if dtype is np.float32 else ())
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "dtype"), CASES)
+def test_kernel_equals_its_reference(device, name, shape, dtype, monkeypatch):
+    # A grid of two blocks of four threads: the largest shapes take many strides of it.
+    monkeypatch.setattr(module, "_THREADS", 4)
+    monkeypatch.setattr(module, "_MOST_BLOCKS", 2)
+    kernel, row = KERNELS[name], ROWS[name]
+    arguments = row.make(np.random.default_rng(len(shape)), shape, dtype)
+    want = call(kernel.reference, CPU, arguments)
+    got = call(kernel, device, arguments)
+    eps = np.finfo(dtype).eps
+    # what went in and no kernel may change, and what must have been written
+    assert all((got[name] == arguments[name]).all() for name in ("address", "table", "state", "ends") if name in got)
+    assert_near(row, got, want, arguments, eps)
+
+
+def test_a_wrong_result_is_noticed():
+    """The comparison above can fail: for values, and for samples however few of them are wrong."""
+    row, name = ROWS["logistic_sample"], "logistic_sample"
+    arguments = row.make(np.random.default_rng(0), (13, 17), np.float32)
+    want = call(KERNELS[name].reference, CPU, arguments)
+    wrong_sample, wrong_mean = want["sample"].copy(), want["field"].copy()
+    wrong_sample[4, 5] = 1 - wrong_sample[4, 5]
+    wrong_mean[4, 5] += 1e-6
+    for change in ({"sample": wrong_sample}, {"field": wrong_mean}):
+        with pytest.raises(AssertionError):
+            assert_near(row, want | change, want, arguments, np.finfo(np.float32).eps)
+
+
+def test_large_grid(device):
+    """More elements than one grid has threads, with the grid as it is."""
+    arguments = ROWS["bernoulli"].make(np.random.default_rng(0), (3, module._THREADS * module._MOST_BLOCKS // 3 + 11), np.float32)
+    want = call(bernoulli.reference, CPU, arguments)["out"]
+    np.testing.assert_array_equal(call(bernoulli, device, arguments)["out"], want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_sample_compares_with_the_mean_beside_it(device, dtype):
+    """Even where rounding moves the mean across the uniform, the two results of one call fit each other."""
+    u = uniforms((40, 50), float)
+    arguments = {"field": np.log((u + 2.0**-26) / (1 - u)).astype(dtype), "sample": out(u.shape, dtype), **address()}
+    got = call(logistic_sample, device, arguments)
+    assert (np.abs(got["field"] - u) < 1e-6).all()
+    np.testing.assert_array_equal(got["sample"], uniforms(u.shape, dtype) < got["field"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_is_exact_at_the_threshold(device, dtype):
+    u = uniforms((30, 41), dtype)
+    for probability, expected in ((u, 0), (np.nextafter(u, dtype(2)), 1), (np.zeros_like(u), 0), (np.ones_like(u), 1)):
+        got = call(bernoulli, device, {"probability": probability, "out": out(u.shape, dtype), **address()})["out"]
+        assert (got == expected).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_categorical_is_one_hot_and_never_impossible(device, dtype):
+    rng = np.random.default_rng(0)
+    field = fields(rng, (50, 5 * 6), dtype).reshape(50, 5, 6)
+    field[:, :, [0, 2, 5]] = -np.inf
+    field[:, 1] += dtype(300)
+    arguments = {"field": field.reshape(50, 30), "out": out((50, 30), dtype), "categories": 6, **address()}
+    sample = call(categorical, device, arguments)["out"].reshape(50, 5, 6)
+    assert set(np.unique(sample)) == {0, 1}
+    assert (sample.sum(axis=2) == 1).all()
+    assert (sample.sum(axis=(0, 1))[[0, 2, 5]] == 0).all()
+
+
+# Float64 from the C library is the truth for float32, Python's integers and fractions are not needed beyond it.
+def true_logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def true_softplus(x: float) -> float:
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+
+@pytest.mark.parametrize(("kernel", "truth", "ulps"), [(logistic, true_logistic, 4), (softplus, true_softplus, 4)])
+def test_relative_error_over_the_whole_range(device, kernel, truth, ulps):
+    x = np.concatenate([np.linspace(-87, 100, 20_001), np.geomspace(1e-30, 1, 400), -np.geomspace(1e-30, 1, 400)])
+    arguments = {"field": x[None].astype(np.float32), "out": out((1, x.size), np.float32)}
+    want = np.array([truth(float(value)) for value in arguments["field"][0]])
+    got = call(kernel, device, arguments)["out"].astype(float)
+    assert (np.abs(got - want) / want).max() <= ulps * np.finfo(np.float32).eps
+
+
+EXTREMES = [0.0, -0.0, 10, -10, 100, -100, 1000, -1000, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "truth"), [(logistic, true_logistic), (softplus, true_softplus)])
+def test_extreme_fields(device, kernel, truth, dtype):
+    x = np.array([EXTREMES], dtype)
+    got = call(kernel, device, {"field": x, "out": out(x.shape, dtype)})["out"]
+    want = [[truth(float(value)) for value in x[0]]]
+    np.testing.assert_allclose(got, want, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
+    assert got[0, -1] == got[0, -3] == 0, "what can't happen has no probability at all"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [logistic, softplus])
+def test_nan_stays_nan(device, kernel, dtype):
+    got = call(kernel, device, {"field": np.full((1, 9), np.nan, dtype), "out": out((1, 9), dtype)})["out"]
+    assert np.isnan(got).all()
+
+
+@numba.njit
+def elementary(x, y):
+    for i in range(x.size):
+        y[0, i], y[1, i], y[2, i] = exp(x[i]), log(abs(x[i])), log1p(abs(x[i]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elementary_functions(dtype):
+    x = np.concatenate([np.linspace(-87.3, 88.3, 50_001), np.geomspace(1e-37, 3, 50_000)]).astype(dtype)
+    got = np.empty((3, x.size), dtype)
+    elementary(x, got)
+    exact = x.astype(np.longdouble)
+    want = np.array([np.exp(exact), np.log(abs(exact)), np.log1p(abs(exact))])
+    assert (abs(got - want) <= 2 * np.finfo(dtype).eps * abs(want)).all()
+    ends = np.empty((3, 4), np.float32)
+    elementary(np.array([-np.inf, -88, 88.8, np.inf], np.float32), ends)
+    assert ends[0].tolist() == [0, 0, np.inf, np.inf]
+    with pytest.raises(TypeError, match="call NumPy's"):
+        exp(1.0)
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_sources_compile_for_sm_90_with_nvcc(real, tmp_path):
+    if not shutil.which("nvcc"):
+        pytest.skip("there is no nvcc")
+    source = tmp_path / "kernels.cu"
+    source.write_text(translation_unit(list(KERNELS.values()), real))
+    options = ("-arch=sm_90", "-std=c++17", "-Werror=all-warnings", "-cubin")
+    done = subprocess.run(["nvcc", *options, "-o", tmp_path / "kernels.cubin", source], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    cubin = (tmp_path / "kernels.cubin").read_bytes()
+    assert all(name.encode() in cubin for name in KERNELS)
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_sources_compile_for_sm_90_with_nvrtc(real):
+    if not importlib.util.find_spec("cupy"):
+        pytest.skip("there is no CuPy to reach NVRTC")
+    from cupy.cuda import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except Exception as error:
+        pytest.skip(f"there is no NVRTC: {error}")
+    program = nvrtc.createProgram(translation_unit(list(KERNELS.values()), real), "kernels.cu", [], [])
+    try:
+        nvrtc.compileProgram(program, ["--gpu-architecture=sm_90", "--std=c++17"])
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    finally:
+        nvrtc.destroyProgram(program)
