@@ -7,14 +7,17 @@ for the weights <v h> - <v h>'. A rule is a function
 
 of a machine, a batch, the run's persistent chains and its random stream; each phase is a pair (visible, hidden) of arrays with as
 many rows as it likes. Any function of this form can be passed as `learning=`; a rule with persistent chains also has a method
-`start(rbm, batch_size, stream)` that returns them, a dictionary of arrays.
+`start(rbm, batch_size, stream)` that returns them, a dictionary of arrays, and moves them in place: `chains["hidden"][...] = h`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .compute.device import Arena, Array
 from .compute.random import Stream
@@ -24,7 +27,7 @@ from .training.penalties import Penalty, SparsityTarget
 if TYPE_CHECKING:
     from .rbm import RBM
 
-Chains = dict[str, Array]
+Chains = Mapping[str, Array]
 Phase = tuple[Array, Array]
 Rule = Callable[["RBM", Array, Chains, Stream], tuple[Phase, Phase]]
 
@@ -86,7 +89,7 @@ class PCD:
 
 
 def _positive(rule: Any, number: int) -> None:
-    if not isinstance(number, int) or number < 1:
+    if not isinstance(number, (int, np.integer)) or number < 1:
         raise ValueError(f"found {rule}; expected whole numbers >= 1")
 
 
@@ -111,13 +114,20 @@ class Step:
         seed: int = 0,
         measure_every: int | None = 25,
     ) -> None:
+        if not callable(learning) or isinstance(learning, type):
+            raise TypeError(
+                f"found learning={learning!r}; expected a rule, such as CD(1), PCD(5) or a function of (rbm, v, chains, stream)"
+            )
+        if not hasattr(optimizer, "start") or isinstance(optimizer, type):
+            raise TypeError(f"found optimizer={optimizer!r}; expected an optimizer, such as SGD(0.05) or Adam(1e-3)")
         self.rbm = rbm
         self.learning = learning
         self.steps_per_epoch = steps_per_epoch
         self.measure_every = measure_every
         self.stream = Stream(seed, "learning", rbm.device)
         start = getattr(learning, "start", None)
-        self.chains: Chains = {} if start is None else start(rbm, batch_size, self.stream)
+        # read-only: what a rule put here anew would be memory of one step, which the next one overwrites
+        self.chains: Chains = MappingProxyType({} if start is None else start(rbm, batch_size, self.stream))
         self.stream.advance_()
         self.update = optimizer.start(rbm.parameters, penalties)
         self.step = 0
@@ -136,8 +146,9 @@ class Step:
             if self._centers is not None:
                 for center, x in zip(self._centers, (data, driven), strict=True):
                     _follow(center, x)
-            for target, running in zip(self._targets, self._activations, strict=True):
-                driven = driven + target.pull(driven, running)
+            pulls = [target.pull(driven, running) for target, running in zip(self._targets, self._activations, strict=True)]
+            for pull in pulls:
+                driven = driven + pull
             # the optimizer descends: the gradient of the loss has the opposite sign
             rbm.add_statistics_(update.gradient, (data, driven), -1.0, beta, self._centers)
             rbm.add_statistics_(update.gradient, negative, 1.0, 1.0, self._centers)

@@ -68,6 +68,8 @@ class BoltzmannMachine:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"found dtype={dtype!r}; expected 'float32' or 'float64'")
+        if precision not in (None, "bfloat16") or (precision and self.dtype != np.float32):
+            raise ValueError(f"found precision={precision!r} with dtype={dtype!r}; expected None, or 'bfloat16' with 'float32'")
         self.precision: Precision = precision
         units = [as_units(layer) for layer in layers]
         pairs = [(i, i + 1) for i in range(len(units) - 1)] if connections is None else [(i, j) for i, j in connections]
@@ -164,7 +166,10 @@ class BoltzmannMachine:
         that W's takes over is subtracted (Melchior, Fischer, Wiskott 2016, "How to center deep Boltzmann machines", equations 8
         to 10), in a form that holds for the difference of two calls with opposite factors. Stored parameters stay uncentered.
         """
-        scale = factor / states[0].shape[0]
+        rows = states[0].shape[0]
+        if not rows:
+            raise ValueError("found states of no rows; expected at least one row, over which the statistics are averaged")
+        scale = factor / rows
         if centers is not None:
             states = [x - center for x, center in zip(states, centers, strict=True)]
         for i, x in enumerate(states):
@@ -174,8 +179,9 @@ class BoltzmannMachine:
             gemm(lower.T, upper, gradient[c.name], alpha=scale, beta=beta, precision=self.precision)
             if centers is not None:
                 # a bias loses dW times the other layer's center, computed from the rows: dW itself carries momentum here
-                _accumulate(gradient[f"bias.{c.lower}"], (upper @ centers[c.upper]) @ lower, -scale)
-                _accumulate(gradient[f"bias.{c.upper}"], (lower @ centers[c.lower]) @ upper, -scale)
+                for this, x, other, y in ((c.lower, lower, c.upper, upper), (c.upper, upper, c.lower, lower)):
+                    along = gemm(y, centers[other][:, None], precision=self.precision)
+                    _accumulate(gradient[f"bias.{this}"], gemm(along.T, x, precision=self.precision)[0], -scale)
 
     def check_states(self, layer: int, states: Array, name: str) -> None:
         """Raise unless `states` are (rows, size) of this machine's dtype on its device. Reads no values."""
@@ -205,14 +211,23 @@ class BoltzmannMachine:
 
 
 def _accumulate(target: Array, value: Array, scale: float, beta: float = 1.0) -> None:
-    """target = beta target + scale value."""
-    if beta != 1:
+    """target = beta target + scale value; with beta = 0, what was in target doesn't matter (as in `gemm`)."""
+    if beta == 0:
+        target[...] = 0
+    elif beta != 1:
         target *= target.dtype.type(beta)
     target += target.dtype.type(scale) * value
 
 
 def _two_colors(layers: int, pairs: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
     """The layers in two blocks without connections inside a block; the first holds layer 0."""
+    for k, (a, b) in enumerate(pairs):
+        if not {a, b} <= set(range(layers)):
+            raise ValueError(
+                f"found connection {(a, b)} in a machine of {layers} layers; expected numbers from 0 to {layers - 1}"
+            )
+        if {a, b} in map(set, pairs[:k]):
+            raise ValueError(f"layers {min(a, b)} and {max(a, b)} are connected twice in {pairs}; give one of the two")
     color: dict[int, int] = {}
     for start in range(layers):
         if not any(start in pair for pair in pairs):
@@ -224,8 +239,6 @@ def _two_colors(layers: int, pairs: Sequence[tuple[int, int]]) -> tuple[list[int
             for a, b in pairs:
                 if i in (a, b):
                     other = b if i == a else a
-                    if other not in range(layers):
-                        raise ValueError(f"found connection {(a, b)} in a machine of {layers} layers")
                     if other not in color:
                         color[other] = 1 - color[i]
                         queue.append(other)

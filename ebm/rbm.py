@@ -20,7 +20,7 @@ from .data.validation import check_rows
 from .learning import CD, Rule, Step
 from .machine import BoltzmannMachine, Clamp, Layer
 from .training.callbacks import Callback, Validation
-from .training.loop import train
+from .training.loop import Run, train
 from .training.optimizers import SGD, Optimizer
 from .training.penalties import Penalty
 from .units import Units
@@ -102,7 +102,8 @@ class RBM(BoltzmannMachine):
 
     def free_energy(self, v: Array) -> Array:
         """F(v) = -ln sum_h e^-E(v, h), (rows,) nats: ln p(v) = -F(v) - ln Z."""
-        return self.visible.units.energy(v, self.visible.bias) - self.hidden.units.log_partition(self.hidden_field(v))
+        field = self.hidden_field(v)
+        return self.visible.units.energy(v, self.visible.bias) - self.hidden.units.log_partition(field)
 
     def reconstruct(self, v: Array) -> Array:
         """E[v | E[h | v]], (rows, visible): one deterministic pass up and down."""
@@ -138,11 +139,12 @@ class RBM(BoltzmannMachine):
 
         Raises `ValueError` for masks, values and starts of other shapes or with values that the units can't take.
         """
-        if n < 1 or steps < 1:
+        if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (n, steps)):
             raise ValueError(f"found n={n}, steps={steps}; expected whole numbers >= 1")
         betas = np.broadcast_to(np.asarray(beta, float), (steps,)) if np.ndim(beta) == 0 else np.asarray(beta, float)
         if betas.shape != (steps,) or not np.isfinite(betas).all() or (betas < 0).any():
-            raise ValueError(f"found beta of shape {betas.shape}; expected a number >= 0 or one for each of {steps} steps")
+            found = f"of shape {betas.shape} with values in [{betas.min()}, {betas.max()}]" if betas.size else "without values"
+            raise ValueError(f"found beta {found}; expected a finite number >= 0, or one for each of {steps} steps")
         stream = Stream(seed, "sample", self.device)
         held = None if clamp is None else self._clamp(clamp, n)
         if start is None:
@@ -220,8 +222,6 @@ class RBM(BoltzmannMachine):
             check_rows(validation, self.visible.units.size, name="validation")
         seed = self.seed if seed is None else seed
         batches = Minibatches(data, batch_size, device=self.device, dtype=self.dtype, seed=seed, binarization=binarization)
-        if resume is None and not bool(self.device.to_host(self.visible.bias).any()):
-            self.initialize_bias_(data)
         step = Step(
             self,
             learning,
@@ -232,10 +232,10 @@ class RBM(BoltzmannMachine):
             centered=centered,
             seed=seed,
         )
-        callbacks = list(callbacks)
+        callbacks = [*callbacks, _InitialBias(self, data)]
         if validation is not None:
             callbacks.insert(0, Validation(lambda: self._validate(validation, data)))
-        train(step, batches, epochs, callbacks, state=step.stateful(), resume=resume)
+        train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
         return self
 
     def _validate(self, validation: np.ndarray, data: np.ndarray) -> Mapping[str, float]:
@@ -247,3 +247,16 @@ class RBM(BoltzmannMachine):
             sums = self.free_energy(held).sum(), self.free_energy(seen).sum(), self.squared_error(held) * (stop - start)
             total += [float(self.device.to_host(x)) for x in sums]
         return {"validation_reconstruction": total[2] / rows, "free_energy_gap": (total[0] - total[1]) / rows}
+
+
+class _InitialBias(Callback):
+    """Sets the biases from the data when nothing can refuse the run any more, and a resumed one has its parameters back."""
+
+    order = 2
+
+    def __init__(self, rbm: RBM, data: np.ndarray) -> None:
+        self.rbm, self.data = rbm, data
+
+    def on_start(self, run: Run) -> None:
+        if run.step == 0 and not self.rbm.device.to_host(self.rbm.visible.bias).any():
+            self.rbm.initialize_bias_(self.data)

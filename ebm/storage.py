@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .compute import archive
+from .compute import device as devices
 from .compute.archive import ArchiveError
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ def load(path: str | os.PathLike[str], device: Any = "auto") -> RBM:
     """The model saved at `path`, on the given device.
 
     Raises `FileNotFoundError`, or `ArchiveError` (a `ValueError`) for a file that is truncated, damaged, of a newer version or no
-    model of this toolkit.
+    model of this toolkit; for a device that is not there, what `device.get` raises.
     """
     from .rbm import RBM
     from .units import from_config
 
+    device = devices.get(device)
     arrays, header = archive.read(path, kind="model")
     models = {"RBM": RBM}
     try:
@@ -36,6 +38,6 @@ def load(path: str | os.PathLike[str], device: Any = "auto") -> RBM:
         layers = [from_config(layer) for layer in config["layers"]]
         model = models[header["model"]](*layers, device=device, dtype=config["dtype"])
         model.parameters.load_state_dict(arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, MemoryError, TypeError, ValueError) as error:
         raise ArchiveError(f"{os.fspath(path)} does not describe a model of this version: {error}") from error
     return model

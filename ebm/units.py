@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .compute.device import Array, device_of
+from .compute.gemm import gemm
 from .compute.kernels.logistic import logistic, logistic_sample, softplus
 from .compute.random import Stream
 
@@ -76,7 +77,7 @@ class Bernoulli(Units):
 
     def energy(self, states: Array, bias: Array) -> Array:
         """-sum_i bias_i x_i."""
-        return -(states @ bias)
+        return gemm(states, bias[:, None], alpha=-1.0)[:, 0]
 
     def log_partition(self, field: Array) -> Array:
         """sum_i ln(1 + e^field_i), accumulated in float64."""

@@ -50,7 +50,9 @@ def _devices(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     from ebm.compute import device
 
     cache = getattr(request.config, "cache", None)
-    devices = {d.name: d for d in (StrictDevice(), HostCuda(cache.mkdir("cuda_on_host") if cache else tmp_path_factory.mktemp("c")))}
+    devices = {
+        d.name: d for d in (StrictDevice(), HostCuda(cache.mkdir("cuda_on_host") if cache else tmp_path_factory.mktemp("c")))
+    }
     for d in devices.values():
         device.register(d)
     return devices

@@ -24,22 +24,27 @@ import ebm.compute.kernels
 from ebm.compute.device import CPU, Arena, Device, MixedDevicesError
 from ebm.compute.kernel import Kernel, registry
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # What `xp` and arrays offer here. CuPy has every name too (a test looks), so add what a caller needs.
-UFUNCS = frozenset(
+UFUNCS = _names(
     """absolute add bitwise_and bitwise_or bitwise_xor ceil cos divide equal exp expm1 floor floor_divide greater greater_equal
     invert isfinite isinf isnan left_shift less less_equal log log1p logaddexp logical_and logical_not logical_or matmul maximum
-    minimum multiply negative not_equal positive power remainder right_shift rint sign sin sqrt square subtract tanh""".split()
+    minimum multiply negative not_equal positive power remainder right_shift rint sign sin sqrt square subtract tanh"""
 )
-FUNCTIONS = frozenset(
+FUNCTIONS = _names(
     """abs all any arange argmax broadcast_to clip concatenate cumsum diag dot empty expand_dims eye full linspace max mean min
-    ones outer prod repeat searchsorted stack sum take take_along_axis tile var where zeros""".split()
+    ones outer prod repeat searchsorted stack sum take take_along_axis tile var where zeros"""
 )
-METHODS = frozenset(
+METHODS = _names(
     """all any argmax argmin astype clip copy cumsum dot fill max mean min prod ravel repeat reshape squeeze std sum swapaxes take
-    transpose var view""".split()
+    transpose var view"""
 )
-PROPERTIES = frozenset("T dtype itemsize nbytes ndim shape size strides".split())
-SYNCS = frozenset("get item tolist tobytes nonzero".split())
+PROPERTIES = _names("T dtype itemsize nbytes ndim shape size strides")
+SYNCS = _names("get item tolist tobytes nonzero")
 
 
 class SyncError(TypeError):
@@ -48,7 +53,9 @@ class SyncError(TypeError):
 
 def _refuse(what: str) -> Any:
     def refuse(self: Any, *arguments: Any, **options: Any) -> Any:
-        raise SyncError(f"{what} makes the host wait for the device: keep it an array, or write device.to_host(array) in a callback")
+        raise SyncError(
+            f"{what} makes the host wait for the device: keep it an array, or write device.to_host(array) in a callback"
+        )
 
     return refuse
 
@@ -102,7 +109,9 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
         index = index if isinstance(index, tuple) else (index,)
         for part in index:
             if not (part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice, type(self)))):
-                raise MixedDevicesError(f"an index of type {type(part).__name__} lives on the host; write device.asarray(index)")
+                raise MixedDevicesError(
+                    f"an index of type {type(part).__name__} lives on the host; write device.asarray(index)"
+                )
         # With an ellipsis NumPy gives a view of a single element too, as CuPy does.
         ellipsis = () if any(part is Ellipsis for part in index) else (Ellipsis,)
         return tuple(part._host if isinstance(part, type(self)) else part for part in index) + ellipsis
@@ -258,7 +267,9 @@ class HostCuda(StrictDevice):
             path = self.folder / f"{digest}.so"
             if not path.exists():
                 unfinished = self.folder / f"{digest}.{os.getpid()}"
-                done = subprocess.run(["g++", *self.options, "-o", unfinished, "-"], input=source, text=True, capture_output=True)
+                done = subprocess.run(
+                    ["g++", *self.options, "-o", unfinished, "-"], input=source, text=True, capture_output=True
+                )
                 if done.returncode:
                     raise RuntimeError(f"g++ refuses the CUDA sources of {[k.name for k in kernels]}:\n{done.stderr}")
                 os.replace(unfinished, path)

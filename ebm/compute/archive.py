@@ -40,9 +40,9 @@ def write(
     """
     from safetensors.numpy import save
 
-    header = json.loads(json.dumps(header))  # as `read` will see it: tuples are lists, keys are strings
+    header = json.loads(json.dumps(header))  # as `read` will see it: keys are strings and none comes twice
     plain = {}
-    for name, array in sorted(arrays.items()):
+    for name, array in arrays.items():
         if array.dtype.str[1:] not in _TYPES:
             raise TypeError(
                 f"{name}: found an array of {array.dtype}; an archive holds booleans, integers and floats of 1 to 8 bytes"
@@ -70,8 +70,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
     try:
         with safe_open(path, framework="numpy") as file:
             envelope = _envelope(path, file.metadata(), kind)
-            # The library's arrays may be views of the mapped file.
-            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError) as error:  # the latter two: types that NumPy does not have
         raise ArchiveError(f"{path} is damaged, or no archive at all ({error}); use another copy of the file") from error
     if _digest(arrays, kind, envelope["header"]) != envelope["sha256"]:

@@ -90,19 +90,17 @@ class _CPU(Device):
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def _allocate(self, shape: int | Sequence[int], dtype: Any) -> np.ndarray:
+    def _allocate(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         dtype = np.dtype(dtype)
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        raw = np.empty(size + ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
-        return raw[start : start + size].view(dtype).reshape(shape)
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        return np.ndarray(shape, dtype, memory, -memory.ctypes.data % ALIGNMENT)
 
     def empty(self, shape: int | Sequence[int], dtype: Any) -> np.ndarray:
+        shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
         arena: Arena | None = getattr(self._local, "arena", None)
         if arena is None:
             return self._allocate(shape, dtype)
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if arena.position < len(arena.buffers):
             array = arena.buffers[arena.position]
             if array.shape == shape and array.dtype == dtype:

@@ -38,9 +38,9 @@ def gemm(
 
     Raises `TypeError` for other or mixed dtypes, `ValueError` for shapes or strides that don't fit, `MixedDevicesError`.
     """
+    device = device_of(a, b) if out is None else device_of(a, b, out)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"gemm: found shapes {a.shape} and {b.shape}; expected (n, k) and (k, m)")
-    device = device_of(a, b) if out is None else device_of(a, b, out)
     if out is None:
         if beta:
             raise ValueError(f"gemm: found beta={beta} without out; there is nothing to scale")
@@ -63,18 +63,21 @@ def gemm(
     if 0 in out.shape:
         return out
     if a.shape[1] == 0:
-        out *= beta
+        out[...] = beta * out if beta else 0
     else:
         _product(device)(a, b, out, alpha, beta)
     return out
 
 
 def round_to_bfloat16(array: Array) -> Array:
-    """Float32 numbers rounded to the nearest bfloat16, ties to even, in the memory order of `array`."""
-    if not array.flags.c_contiguous:
+    """Float32 numbers rounded to the nearest bfloat16, ties to even, in the memory order of `array`; NaN stays NaN."""
+    if array.T.flags.c_contiguous and not array.flags.c_contiguous:
         return round_to_bfloat16(array.T).T
+    xp = device_of(array).xp
     bits = array.view(np.uint32)
-    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)).view(np.float32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    # the carry would run over the NaN that a GPU makes, 0x7fffffff, and leave -0
+    return xp.where(xp.isnan(array), array, rounded.view(np.float32))
 
 
 def library() -> str:

@@ -28,17 +28,19 @@ class Stream:
     """
 
     def __init__(self, seed: int | None = None, name: str = "", device: Device = CPU) -> None:
-        if seed is None:
-            seed = secrets.randbits(64)
+        self.device = device
+        # The draw counter lives in device memory, so that a captured step finds it advanced at each replay; draws within a
+        # step are told apart by the offset, which is the same at each replay.
+        self._address = device.asarray(np.zeros(4, np.uint32))
+        self._start(secrets.randbits(64) if seed is None else seed, name)
+
+    def _start(self, seed: int, name: str) -> None:
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ValueError(f"found seed={seed!r}; expected an integer in [0, 2**64) or None")
         self.seed = int(seed)
         self.name = name
-        self.device = device
-        # The draw counter lives in device memory, so that a captured step finds it advanced at each replay; draws within a
-        # step are told apart by the offset, which is the same at each replay.
         words = [self.seed & 0xFFFFFFFF, self.seed >> 32, zlib.crc32(name.encode()), 0]
-        self._address = device.asarray(np.array(words, np.uint32))
+        self._address[...] = self.device.asarray(np.array(words, np.uint32))
         self._offset = 0
 
     def advance_(self) -> None:
@@ -68,8 +70,8 @@ class Stream:
         return {"seed": self.seed, "name": self.name, "draw": self.draw}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        Stream.__init__(self, state["seed"], state["name"], self.device)
+        """Go on where `state` was taken, in the memory that a captured step knows."""
+        self._start(state["seed"], state["name"])
         self.seek_(state["draw"])
 
     def take(self, first_row: int) -> tuple[Array, int, int]:

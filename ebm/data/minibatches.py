@@ -63,10 +63,10 @@ class Minibatches:
         binarization: Binarization = None,
         shuffle: bool = True,
     ) -> None:
-        if data.ndim != 2 or not 1 <= batch_size <= data.shape[0]:
+        if data.ndim != 2 or not isinstance(batch_size, (int, np.integer)) or not 1 <= batch_size <= data.shape[0]:
             raise ValueError(
-                f"found batch_size={batch_size} for data of shape {data.shape}; expected two-dimensional data and "
-                f"1 <= batch_size <= rows"
+                f"found batch_size={batch_size!r} for data of shape {data.shape}; expected rows of data and a whole number "
+                "of at least 1 and at most the number of rows"
             )
         if binarization not in (None, "stochastic"):
             raise ValueError(f"found binarization={binarization!r}; expected None or 'stochastic'")
@@ -77,9 +77,11 @@ class Minibatches:
         self.device = device
         self.shuffle = shuffle
         self._on_device = device_of(data) is device
-        self._seed = seed
+        # NumPy's take, the faster way, would copy any other array as a whole at each call
+        self._takes_rows = not isinstance(data, np.ndarray) or (data.flags.c_contiguous and data.flags.aligned)
+        self._seed = Stream(seed, "order").seed
         self._buffer = device.empty((batch_size, data.shape[1]), dtype)
-        self._binarize = Stream(seed, "binarization", device) if binarization else None
+        self._binarize = Stream(self._seed, "binarization", device) if binarization else None
         self._binary = device.empty(self._buffer.shape, dtype) if binarization else None
         self._batches_per_chunk = max(1, _CHUNK // batch_size)
         self._chunk: tuple[int, int] | None = None
@@ -109,7 +111,7 @@ class Minibatches:
         rows = self._order[start : start + self.batch_size]
         if not self._on_device:
             self._buffer[...] = self.device.asarray(self.data[rows], self._buffer.dtype)
-        elif self.data.dtype == self._buffer.dtype:
+        elif self.data.dtype == self._buffer.dtype and self._takes_rows:
             self.device.xp.take(self.data, rows, axis=0, out=self._buffer, **self._clip)
         else:
             self._buffer[...] = self.data[rows]
@@ -118,6 +120,17 @@ class Minibatches:
         self._binarize.seek_(epoch * len(self) + index)
         self._binarize.bernoulli(self._buffer, out=self._binary)
         return self._binary
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed: a run that is resumed goes on in its own order."""
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the order and the draws of `state`."""
+        self._seed = state["seed"]
+        self._chunk = None
+        if self._binarize is not None:
+            self._binarize = Stream(self._seed, "binarization", self.device)
 
     @property
     def _clip(self) -> dict[str, str]:

@@ -178,6 +178,8 @@ def _require_same(run: Run, path: Path, position: dict[str, Any], state: dict[st
     present: dict[str, np.ndarray] = {}
     _pack(state, "", saved)
     _pack({name: owner.state_dict() for name, owner in run.state.items()}, "", present)
+    if missing := sorted(present.keys() - saved.keys()):
+        raise ValueError(f"{path} holds no {', '.join(missing)}; build the run as the saved one was")
     for name, a in saved.items():
         b = present.get(name, a)
         if (a.shape, a.dtype) != (b.shape, b.dtype):

@@ -131,9 +131,13 @@ def train(
     steps_per_epoch = len(batches)
     if steps_per_epoch < 1:
         raise ValueError("found no batches; give more rows than the size of a batch, or smaller batches")
-    if operator.index(epochs) < 0:
+    try:
+        epochs = operator.index(epochs)
+    except TypeError as error:
+        raise TypeError(f"found epochs={epochs!r}; expected a whole number") from error
+    if epochs < 0:
         raise ValueError(f"found epochs={epochs}; expected 0 or more")
-    run = Run(steps_per_epoch, operator.index(epochs), callbacks, {} if state is None else state)
+    run = Run(steps_per_epoch, epochs, callbacks, {} if state is None else state)
     if resume is not None:
         checkpoints.restore(run, resume)
     with interruption.deferred() as interrupt:

@@ -26,6 +26,9 @@ class Update(ABC):
     gradient: Parameters
 
     def __init__(self, parameters: Parameters, penalties: Sequence[Penalty], state: Sequence[float]) -> None:
+        for penalty in penalties:
+            if not isinstance(penalty, Penalty):
+                raise TypeError(f"found the penalty {penalty!r}; expected one of ebm.training, such as WeightDecay(1e-4)")
         self.parameters = parameters
         device, dtype = parameters.device, parameters.dtype
         self._norms = [p for p in penalties if isinstance(p, MaxNorm)]
@@ -173,7 +176,7 @@ Optimizer = SGD | Adam
 def _check(optimizer: Any, positive: Sequence[str], below_one: Sequence[str]) -> None:
     for name in (*positive, *below_one):
         value = getattr(optimizer, name)
-        if isinstance(value, (int, float)):
+        if isinstance(value, (int, float, np.floating)):
             fits = value > 0 if name in positive else 0 <= value < 1
             if not fits:
                 raise ValueError(f"found {name}={value}; expected {'a number > 0' if name in positive else '0 <= number < 1'}")

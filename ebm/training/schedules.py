@@ -4,7 +4,7 @@
     >>> rate(0), rate(10), rate(20)
     (0.1, 0.0505, 0.001)
     >>> momentum_ramp()
-    Step(values=(0.5, 0.9), epochs=(5,))
+    Piecewise(values=(0.5, 0.9), epochs=(5,))
 
 They are values: equal when their fields are, printed as they are written, and safe to pickle. Epochs count from the start of
 training and not from its end, so that a longer run begins like a shorter one.
@@ -68,7 +68,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Step:
+class Piecewise:
     """`values[0]` before `epochs[0]`, `values[1]` from there until `epochs[1]`, and so on.
 
     Raises `ValueError` unless there is one value more than epochs, and the epochs ascend.
@@ -83,7 +83,7 @@ class Step:
         if len(self.values) != len(self.epochs) + 1 or any(a >= b for a, b in zip(self.epochs, self.epochs[1:], strict=False)):
             raise ValueError(
                 f"found values {self.values} and epochs {self.epochs}; expected ascending epochs and one value more than epochs, "
-                "such as Step((0.1, 0.01), (10,))"
+                "such as Piecewise((0.1, 0.01), (10,))"
             )
 
     def __call__(self, progress: float) -> float:
@@ -109,9 +109,9 @@ class InverseTime:
         return self.start * (self.tau / (self.tau + progress)) ** self.power
 
 
-def momentum_ramp(start: float = 0.5, end: float = 0.9, epoch: float = 5) -> Step:
+def momentum_ramp(start: float = 0.5, end: float = 0.9, epoch: float = 5) -> Piecewise:
     """`start` for the first epochs, then `end`: Hinton (2010), "A practical guide to training RBMs", section 9."""
-    return Step((start, end), (epoch,))
+    return Piecewise((start, end), (epoch,))
 
 
 def as_schedule(value: float | Schedule) -> Schedule:

@@ -31,7 +31,7 @@ def assert_equal(found, expected):
 @pytest.fixture(scope="module")
 def valid(tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "model.safetensors"
-    write(path, ARRAYS, HEADER)
+    write(path, ARRAYS, HEADER, "model")
     return path
 
 
@@ -40,7 +40,7 @@ def valid(tmp_path_factory):
 def test_every_type_and_shape_comes_back_and_is_writable(tmp_path, dtype, shape):
     array = (np.random.default_rng(1).random(shape) * 5).astype(dtype)
     array = np.asarray(array)
-    write(tmp_path / "a", {"x": array}, {})
+    write(tmp_path / "a", {"x": array}, {}, "model")
     arrays, _ = read(tmp_path / "a", "model")
     assert_equal(arrays, {"x": array})
     arrays["x"][...] = 1
@@ -49,13 +49,13 @@ def test_every_type_and_shape_comes_back_and_is_writable(tmp_path, dtype, shape)
 def test_strided_arrays_are_stored_by_value(tmp_path):
     base = np.arange(24.0).reshape(4, 6)
     views = {"transposed": base.T, "strided": base[::2, ::-3], "broadcast": np.broadcast_to(base[0], (3, 6))}
-    write(tmp_path / "a", views, {})
+    write(tmp_path / "a", views, {}, "model")
     assert_equal(read(tmp_path / "a", "model")[0], views)
 
 
 def test_nan_keeps_its_bits(tmp_path):
     array = np.array([0x7FC00001, 0xFFC12345, 0x80000000], np.uint32).view(np.float32)
-    write(tmp_path / "a", {"x": array}, {})
+    write(tmp_path / "a", {"x": array}, {}, "model")
     np.testing.assert_array_equal(read(tmp_path / "a", "model")[0]["x"].view(np.uint32), array.view(np.uint32))
 
 
@@ -69,12 +69,12 @@ def test_no_arrays(tmp_path):
 
 
 def test_header_with_keys_that_are_no_strings_matches_its_checksum(tmp_path):
-    write(tmp_path / "a", {}, {1: "one"})
-    assert read(tmp_path / "a", "model")[1] == {"1": "one"}
+    write(tmp_path / "a", {}, {1: "one", "1": "two"}, "model")
+    assert read(tmp_path / "a", "model")[1] == {"1": "two"}
 
 
 def test_equal_content_gives_equal_files(tmp_path, valid):
-    write(tmp_path / "a", dict(reversed(ARRAYS.items())), HEADER)
+    write(tmp_path / "a", dict(reversed(ARRAYS.items())), HEADER, "model")
     assert (tmp_path / "a").read_bytes() == valid.read_bytes()
 
 
@@ -98,13 +98,13 @@ def test_refuses_other_types_by_name(tmp_path, array):
     if array.dtype.itemsize == 8 and array.dtype.kind == "f":
         pytest.skip("long double is double here")
     with pytest.raises(TypeError, match=r"moments/x: found an array of .*; an archive holds"):
-        write(tmp_path / "a", {"moments/x": array}, {})
+        write(tmp_path / "a", {"moments/x": array}, {}, "model")
     assert not list(tmp_path.iterdir())
 
 
 def test_refuses_a_header_that_is_not_json(tmp_path):
     with pytest.raises(TypeError):
-        write(tmp_path / "a", {}, {"x": np.zeros(2)})
+        write(tmp_path / "a", {}, {"x": np.zeros(2)}, "model")
     assert not list(tmp_path.iterdir())
 
 
@@ -174,7 +174,7 @@ def test_foreign_safetensors(tmp_path):
 
 def test_newer_versions(tmp_path, monkeypatch):
     monkeypatch.setattr(ebm.compute.archive, "VERSION", 2)
-    write(tmp_path / "a", ARRAYS, HEADER)
+    write(tmp_path / "a", ARRAYS, HEADER, "model")
     monkeypatch.undo()
     with pytest.raises(ArchiveError, match=r"version 2, newer than 1.*pip install --upgrade"):
         read(tmp_path / "a", "model")
@@ -233,6 +233,15 @@ def test_every_single_flipped_bit_is_noticed_or_means_the_same(valid):
         refused_or_unchanged(valid.with_name("changed"), bytes(changed))
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"F32"', b'"I32"'), (b"[2,3]", b"[3,2]"), (b'"mask"', b'"mass"'), (b"784", b"785")])
+def test_another_type_shape_name_or_header_is_noticed(valid, old, new):
+    original = valid.read_bytes()
+    assert original.count(old) == 1
+    valid.with_name("changed").write_bytes(original.replace(old, new))
+    with pytest.raises(ArchiveError, match="checksum"):
+        read(valid.with_name("changed"), "model")
+
+
 def test_every_flipped_bit_of_the_values_is_noticed(valid):
     original = valid.read_bytes()
     for place in range(8 + int.from_bytes(original[:8], "little"), len(original)):
@@ -266,7 +275,7 @@ def test_truncation_anywhere_is_refused(valid):
 )
 def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, function, error):
     path = tmp_path / "a"
-    write(path, ARRAYS, HEADER)
+    write(path, ARRAYS, HEADER, "model")
     before = path.read_bytes()
 
     def fail(*_):
@@ -275,7 +284,7 @@ def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, function, error):
 
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(type(error)) as caught:
-        write(path, {"x": np.zeros(1000)}, {})
+        write(path, {"x": np.zeros(1000)}, {}, "model")
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -291,10 +300,10 @@ def test_a_process_that_may_not_write_more_keeps_the_old_file(tmp_path):
 import resource, sys
 import numpy as np
 from ebm.compute import archive
-archive.write(sys.argv[1], {"x": np.arange(10.0)}, {})
+archive.write(sys.argv[1], {"x": np.arange(10.0)}, {}, "model")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    archive.write(sys.argv[1], {"x": np.zeros(100_000)}, {})
+    archive.write(sys.argv[1], {"x": np.zeros(100_000)}, {}, "model")
 except OSError as error:
     print(error)
 """

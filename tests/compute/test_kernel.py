@@ -59,6 +59,7 @@ def test_every_kernel_has_both_implementations():
     assert len(kernels) >= 8
     for k in kernels:
         assert k.compiled is not None, f"{k.name} has no CPU implementation"
+        assert k.compiled.targetoptions["nogil"], f"{k.name} holds up other threads"
         assert k.source is not None, f"{k.name} has no GPU implementation"
         assert set(k.parameters.values()) <= {"Floats", "Words", "Indices", "int", "float"}
         assert k.__doc__, f"{k.name} says nowhere what it computes"
@@ -82,7 +83,7 @@ def test_kernel_computes(scale, device):
     ids=["missing", "more", "reordered", "renamed"],
 )
 def test_numba_parameters_are_compared(scale, wrong):
-    wrong.__annotations__ = {name: "Any" for name in wrong.__code__.co_varnames} | {"factor": "float", "shift": "int"}
+    wrong.__annotations__ = dict.fromkeys(wrong.__code__.co_varnames, "Any") | {"factor": "float", "shift": "int"}
     with pytest.raises(TypeError, match=r"scale: the Numba parameters are .*expected"):
         scale.numba(wrong)
 
@@ -159,7 +160,11 @@ BAD = {
     "mixed precision": ({"x": np.ones((2, 3))}, TypeError, "float64.*float32.*expected all float32"),
     "signed words": ({"bits": np.zeros(1, np.int32)}, TypeError, "bits of int32, expected uint32"),
     "short indices": ({"order": np.zeros(1, np.int32)}, TypeError, "order of int32, expected int64"),
-    "columns of a larger array": ({"x": np.ones((2, 6), np.float32)[:, ::2]}, ValueError, r"x is not C-contiguous.*asarray\(x\)"),
+    "columns of a larger array": (
+        {"x": np.ones((2, 6), np.float32)[:, ::2]},
+        ValueError,
+        r"x is not C-contiguous.*asarray\(x\)",
+    ),
     "a transpose": ({"out": np.ones((3, 2), np.float32).T}, ValueError, "out is not C-contiguous"),
     "another shape": ({"out": np.ones((2, 4), np.float32)}, ValueError, r"x \(2, 3\), out \(2, 4\); expected equal shapes"),
     "another order of axes": ({"out": np.ones((3, 2), np.float32)}, ValueError, "expected equal shapes"),
@@ -187,7 +192,7 @@ def test_bad_arguments(scale, request, place, change, error, message):
 
 def test_device_scalars_are_refused(scale, strict):
     arguments = {name: strict.asarray(v) if isinstance(v, np.ndarray) else v for name, v in ARGUMENTS.items()}
-    with pytest.raises(TypeError, match="found factor=.*; expected float"):
+    with pytest.raises(TypeError, match=r"found factor=.*; expected float"):
         scale(*(arguments | {"factor": strict.asarray(2.0)}).values())
 
 

@@ -20,7 +20,7 @@ from ebm.compute.device import CPU
 from ebm.compute.kernels.elementary import exp, log, log1p
 from ebm.compute.kernels.logistic import logistic, logistic_sample, softplus
 from ebm.compute.kernels.philox import reference_words
-from ebm.compute.kernels.sampling import bernoulli, categorical, to_uniform
+from ebm.compute.kernels.sampling import bernoulli, categorical, normal, to_uniform, uniform
 
 ADDRESS = np.array([0x9ABCDEF0, 0x12345678, 77, 2**32 - 2], np.uint32)  # the offset carries the draw over its end
 OFFSET, FIRST_ROW = 3, 2**32 - 5  # and the rows over theirs
@@ -75,7 +75,9 @@ def categorical_margin(field: np.ndarray, categories: int, **_: Any) -> np.ndarr
     return np.repeat(nearest, categories, axis=1)
 
 
-def segments(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, state: tuple[float, ...], *moments: str) -> dict[str, Any]:
+def segments(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, state: tuple[float, ...], *moments: str
+) -> dict[str, Any]:
     """Three segments, the middle one frozen; some parameters are zero, where the sign is."""
     (n,) = shape
     arrays = {name: rng.standard_normal(n).astype(dtype) for name in ("parameters", *moments)}
@@ -137,7 +139,9 @@ def call(function: Callable[..., None], device: Any, arguments: dict[str, Any]) 
     return {name: device.to_host(array) for name, array in arrays.items()}
 
 
-def assert_near(row: Row, got: dict[str, np.ndarray], want: dict[str, np.ndarray], arguments: dict[str, Any], eps: float) -> None:
+def assert_near(
+    row: Row, got: dict[str, np.ndarray], want: dict[str, np.ndarray], arguments: dict[str, Any], eps: float
+) -> None:
     for name in want:
         if name in row.samples:
             near = np.abs(row.samples[name](**arguments)) <= 8 * eps
@@ -172,6 +176,19 @@ def test_kernel_equals_its_reference(device, name, shape, dtype, monkeypatch):
     assert_near(row, got, want, arguments, eps)
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_arrays_of_different_shapes_are_refused(name):
+    """No implementation looks where its arrays end, so the kernel must: out of bounds a GPU writes into other arrays."""
+    row = ROWS[name]
+    shape = row.shapes[-1]
+    arguments = row.make(np.random.default_rng(0), shape, np.float32)
+    equal = [n for n, value in arguments.items() if isinstance(value, np.ndarray) and value.shape == shape]
+    for wrong in equal if len(equal) > 1 else ():
+        shorter = {wrong: arguments[wrong][:-1].copy()}
+        with pytest.raises(ValueError, match=f"kernel {name}: .*expected equal shapes"):
+            KERNELS[name](*(arguments | shorter).values())
+
+
 def test_a_wrong_result_is_noticed():
     """The comparison above can fail: for values, and for samples however few of them are wrong."""
     row, name = ROWS["logistic_sample"], "logistic_sample"
@@ -187,7 +204,9 @@ def test_a_wrong_result_is_noticed():
 
 def test_large_grid(device):
     """More elements than one grid has threads, with the grid as it is."""
-    arguments = ROWS["bernoulli"].make(np.random.default_rng(0), (3, module._THREADS * module._MOST_BLOCKS // 3 + 11), np.float32)
+    arguments = ROWS["bernoulli"].make(
+        np.random.default_rng(0), (3, module._THREADS * module._MOST_BLOCKS // 3 + 11), np.float32
+    )
     want = call(bernoulli.reference, CPU, arguments)["out"]
     np.testing.assert_array_equal(call(bernoulli, device, arguments)["out"], want)
 
@@ -208,6 +227,31 @@ def test_bernoulli_is_exact_at_the_threshold(device, dtype):
     for probability, expected in ((u, 0), (np.nextafter(u, dtype(2)), 1), (np.zeros_like(u), 0), (np.ones_like(u), 1)):
         got = call(bernoulli, device, {"probability": probability, "out": out(u.shape, dtype), **address()})["out"]
         assert (got == expected).all()
+
+
+# Rows of the address (0, 0, 0, 0) whose first word gives the least and the greatest uniform, 0 and 1 - 2^-24 (found by search).
+LEAST, GREATEST = 1224113, 5150801
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", [LEAST, GREATEST])
+def test_ends_of_the_uniform(device, row, dtype):
+    """Where sampling goes wrong first: what is impossible does not happen, what is certain does, and logarithms are finite."""
+    at_row = {"address": np.zeros(4, np.uint32), "offset": 0, "first_row": row}
+    result = out((1, 1), dtype)
+    u = call(uniform, device, {"out": result, **at_row})["out"][0, 0]
+    assert u == (0 if row == LEAST else 1 - 2**-24)
+    for p, want in ((0, 0), (1, 1), (u, 0)):
+        assert call(bernoulli, device, {"probability": np.full((1, 1), p, dtype), "out": result, **at_row})["out"] == want
+    for x, want in ((-np.inf, 0), (np.inf, 1)):
+        assert call(logistic_sample, device, {"field": np.full((1, 1), x, dtype), "sample": result, **at_row})["sample"] == want
+    normals = call(normal, device, {"out": out((1, 4), dtype), **at_row})["out"]
+    assert np.hypot(*normals[0, :2]) == pytest.approx(np.sqrt(50 * np.log(2)) if row == LEAST else 0, abs=3e-4)
+    for possible in range(5):
+        field = np.full((1, 5), -np.inf, dtype)
+        field[0, possible] = 3
+        chosen = call(categorical, device, {"field": field, "out": out((1, 5), dtype), "categories": 5, **at_row})["out"]
+        assert chosen.argmax() == possible
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -261,7 +305,7 @@ def test_nan_stays_nan(device, kernel, dtype):
     assert np.isnan(got).all()
 
 
-@numba.njit
+@numba.njit(cache=True)
 def elementary(x, y):
     for i in range(x.size):
         y[0, i], y[1, i], y[2, i] = exp(x[i]), log(abs(x[i])), log1p(abs(x[i]))

@@ -1,14 +1,19 @@
 import csv
 import io
+import itertools
 import json
 import math
 import signal
 import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from least_squares import Arrays, LeastSquares, Rows
 
+import ebm.training.history
+from ebm.training import progress
 from ebm.training.callbacks import Callback, EarlyStopping, Validation
 from ebm.training.checkpoints import Checkpoint
 from ebm.training.divergence import DivergenceError, DivergenceGuard
@@ -63,6 +68,13 @@ def test_validation_refuses_what_is_no_mapping_and_names_that_are_taken():
         run_with([1.0], Validation(lambda: {"metric": 0.5}))
 
 
+def test_validation_remembers_its_values_when_resumed(tmp_path):
+    run_with([1.0], Validation(lambda: {"error": 0.5}), Checkpoint(tmp_path), epochs=1)
+    validation = Validation(lambda: {"error": 0.25}, every=9)
+    run_with([1.0], validation, epochs=2, resume=tmp_path)
+    assert validation.latest == {"error": 0.5}
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, None])
 def test_counts_must_be_positive_integers(every):
     for make in (lambda n: Validation(dict, n), lambda n: EarlyStopping("x", n), lambda n: DivergenceGuard(n)):
@@ -108,14 +120,23 @@ def test_early_stopping_serves_a_second_run():
 
 def test_progress_shows_epoch_time_and_the_metrics_that_matter():
     file = io.StringIO()
-    progress = Progress(file, seconds=0)
+    bar = Progress(file, seconds=0)
     early = Validation(lambda: {"error": 0.125}, every=2)
-    train(lambda batch: {"loss": np.array(batch + 1.0), "other": np.array(7.0)}, Two(), 4, [progress, early])
+    train(lambda batch: {"loss": np.array(batch + 1.0), "other": np.array(7.0)}, Two(), 4, [bar, early])
+    assert file.getvalue().endswith("\n")
     lines = file.getvalue().split("\r")
     assert "epoch 4/4: 100%" in lines[-1]
     assert "8/8 [" in lines[-1]
     assert "loss 1.5, error 0.125]" in lines[-1]
     assert "other" not in file.getvalue()
+
+
+def test_progress_of_a_resumed_run_counts_from_where_it_was(tmp_path):
+    run_with([1.0] * 3, Checkpoint(tmp_path), epochs=3)
+    file = io.StringIO()
+    run_with([1.0], Progress(file), epochs=4, resume=tmp_path)
+    assert "| 6/8 [" in file.getvalue().split("\r")[1]
+    assert "100%" in file.getvalue()
 
 
 def test_progress_prints_nothing_elsewhere(capsys):
@@ -127,16 +148,23 @@ def test_progress_prints_nothing_elsewhere(capsys):
     assert "epoch 2/2" in err
 
 
-def test_progress_reads_the_metrics_now_and_then():
+def clock(monkeypatch, module):
+    """Makes each look at the clock of a module take a second."""
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+
+
+def test_progress_reads_the_metrics_now_and_then(monkeypatch):
+    clock(monkeypatch, progress)
+
     class Counted(Progress):
         shown = 0
 
         def _show(self, run):
             self.shown += 1
 
-    seldom, always = Counted(io.StringIO(), seconds=1000), Counted(io.StringIO(), seconds=0)
-    run_with([1.0] * 5, seldom, always, epochs=5)
-    assert (seldom.shown, always.shown) == (5, 15)
+    shown = Counted(io.StringIO(), seconds=10)
+    run_with([1.0] * 50, shown, epochs=50)
+    assert shown.shown - 50 == 10  # beside the epochs: every tenth of 100 steps
 
 
 def test_history_has_a_row_per_epoch():
@@ -147,6 +175,23 @@ def test_history_has_a_row_per_epoch():
         {"epoch": 2, "step": 4, "seconds": 0, "metric": 3.0, "error": 0.5},
     ]
     assert 0 <= history.rows[0]["seconds"] <= history.rows[1]["seconds"] < 10
+
+
+def test_history_counts_the_seconds_of_a_resumed_run(tmp_path, monkeypatch):
+    clock(monkeypatch, ebm.training.history)
+    first = History()
+    run_with([1.0] * 3, first, Checkpoint(tmp_path), epochs=3)  # looks twice per epoch, for the row and for the checkpoint
+    second = History()
+    run_with([1.0] * 2, second, epochs=5, resume=tmp_path)
+    assert [row["seconds"] for row in second.rows] == [1, 3, 5, 7, 8]
+    run_with([1.0] * 2, second, epochs=2)
+    assert [row["seconds"] for row in second.rows] == [1, 2]
+
+
+def test_history_without_epochs_is_an_empty_file(tmp_path):
+    for name in ("h.csv", "h.jsonl"):
+        train(lambda batch: {}, Two(), 0, [History(tmp_path / name)])
+        assert (tmp_path / name).read_bytes() == b""
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -284,7 +329,13 @@ def scalars(directory):
 
 def test_tensorboard_shows_metrics_of_epochs(tmp_path):
     pytest.importorskip("tensorboard")
-    run_with([1.0, 3.0], TensorBoard(tmp_path / "logs"), Validation(lambda: {"error": 0.5}, every=2), epochs=2)
+    seen = []
+    after = Callback()
+    after.on_epoch = lambda run: seen.append(len(scalars(tmp_path / "logs")["metric"]))
+    threads = threading.active_count()
+    run_with([1.0, 3.0], TensorBoard(tmp_path / "logs"), after, Validation(lambda: {"error": 0.5}, every=2), epochs=2)
+    assert seen == [1, 2]
+    assert threading.active_count() == threads
     assert scalars(tmp_path / "logs") == {"metric": [(2, 1.0), (4, 3.0)], "error": [(4, 0.5)]}
 
 

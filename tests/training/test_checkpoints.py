@@ -64,7 +64,13 @@ def test_training_can_go_on_from_the_best_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("every_epochs", "every_steps", "expected"),
-    [(1, None, [20, 40, 60]), (2, None, [40, 60]), (None, 25, [25, 50, 60]), (2, 15, [15, 30, 40, 45, 60]), (None, None, [60])],
+    [
+        (1, None, [20, 40, 60]),
+        (2, None, [40, 60]),
+        (None, 10, [10, 20, 30, 40, 50, 60]),
+        (2, 15, [15, 30, 40, 45, 60]),
+        (None, None, [60]),
+    ],
 )
 def test_files_are_written_when_due_and_at_the_end(tmp_path, every_epochs, every_steps, expected):
     train(LeastSquares().step, Rows(), 3, [Checkpoint(tmp_path, every_epochs, every_steps, keep=9)])
@@ -211,6 +217,15 @@ def test_the_best_value_of_another_metric_is_no_yardstick(tmp_path):
     train(lambda batch: {"a": 1.0, "b": 2.0}, Rows(), 1, [Checkpoint(tmp_path, best="a")])
     train(lambda batch: {"a": 1.0, "b": 2.0}, Rows(), 2, [Checkpoint(tmp_path, best="b")], resume=tmp_path)
     assert read(tmp_path / "best.safetensors", "checkpoint")[1]["run"]["step"] == 40
+
+
+def test_a_checkpoint_serves_a_second_run(tmp_path):
+    checkpoint = Checkpoint(tmp_path, best="x")
+    for value in (1.0, 2.0):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        train(lambda batch, value=value: {"x": value}, Rows(), 1, [checkpoint])
+        assert files(tmp_path) == ["best.safetensors", "step-00000020.safetensors"]
 
 
 class Holder:

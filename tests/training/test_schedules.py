@@ -4,9 +4,16 @@ import pickle
 import numpy as np
 import pytest
 
-from ebm.training.schedules import Constant, Cosine, InverseTime, Linear, Step, as_schedule, momentum_ramp
+from ebm.training.schedules import Constant, Cosine, InverseTime, Linear, Piecewise, as_schedule, momentum_ramp
 
-ALL = [Constant(0.1), Linear(0.1, 0.0, 4), Cosine(0.1, 0.0, 4), Step((0.1, 0.01), (4,)), InverseTime(0.1, 4), momentum_ramp()]
+ALL = [
+    Constant(0.1),
+    Linear(0.1, 0.0, 4),
+    Cosine(0.1, 0.0, 4),
+    Piecewise((0.1, 0.01), (4,)),
+    InverseTime(0.1, 4),
+    momentum_ramp(),
+]
 
 
 def test_constant():
@@ -23,7 +30,7 @@ def test_cosine():
 
 
 def test_step_takes_the_new_value_at_its_epoch():
-    schedule = Step((3, 2, 1), (1, 2.5))
+    schedule = Piecewise((3, 2, 1), (1, 2.5))
     assert [schedule(t) for t in (0, 0.999, 1, 2.499, 2.5, 9)] == [3, 3, 2, 2, 1, 1]
 
 
@@ -69,7 +76,7 @@ def test_refuses_what_is_neither(value):
 @pytest.mark.parametrize(("values", "epochs"), [((1, 2), ()), ((1,), (1,)), ((1, 2, 3), (5, 5)), ((1, 2, 3), (5, 4))])
 def test_refuses_steps_that_do_not_fit(values, epochs):
     with pytest.raises(ValueError, match="one value more than epochs"):
-        Step(values, epochs)
+        Piecewise(values, epochs)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ def momentum_step(parameters: Floats, velocity: Floats, ends: Indices, table: Fl
     parameters -= state[0:1] * factor * v
 
 
+momentum_step.same_shape("parameters", "velocity")
+
+
 @momentum_step.numba
 def _(parameters: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
     start = 0
@@ -96,6 +99,9 @@ def nesterov_step(parameters: Floats, gradient: Floats, velocity: Floats, ends: 
     v = state[1:2] * velocity + g
     velocity[...] = xp.where(moving, v, velocity)
     parameters -= state[0:1] * factor * (g + state[1:2] * v)
+
+
+nesterov_step.same_shape("parameters", "gradient", "velocity")
 
 
 @nesterov_step.numba
@@ -146,6 +152,9 @@ def adam_step(
     first[...] = xp.where(moving, m, first)
     second[...] = xp.where(moving, v, second)
     parameters -= state[0:1] * factor * (m / (1 - state[4:5])) / (xp.sqrt(v / (1 - state[5:6])) + state[3:4])
+
+
+adam_step.same_shape("parameters", "gradient", "first", "second")
 
 
 @adam_step.numba

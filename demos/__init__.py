@@ -1,0 +1,1 @@
+"""Demos: `python -m demos.NAME --out DIR --quick` runs any of them."""
