@@ -4,6 +4,6 @@ from . import data
 from .learning import CD, PCD
 from .rbm import RBM
 from .storage import load, save
-from .units import Bernoulli
+from .units import Bernoulli, Gaussian, ReLU, ReplicatedSoftmax, Softmax
 
-__all__ = ["CD", "PCD", "RBM", "Bernoulli", "data", "load", "save"]
+__all__ = ["CD", "PCD", "RBM", "Bernoulli", "Gaussian", "ReLU", "ReplicatedSoftmax", "Softmax", "data", "load", "save"]

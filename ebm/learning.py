@@ -50,8 +50,8 @@ class CD:
         """Both phases, of the batch's size."""
         mean, h = rbm.draw_hidden(v, stream)
         for _ in range(self.steps - 1):
-            h = rbm.sample_hidden(rbm.sample_visible(h, stream), stream)
-        reconstruction = rbm.sample_visible(h, stream)
+            h = rbm.sample_hidden(rbm.sample_visible(h, stream, like=v), stream)
+        reconstruction = rbm.sample_visible(h, stream, like=v)
         return (v, mean), (reconstruction, rbm.mean_hidden(reconstruction))
 
 
@@ -82,7 +82,7 @@ class PCD:
         """The data's phase of the batch's size, the model's of as many rows as there are chains; moves the chains."""
         h = chains["hidden"]
         for _ in range(self.steps):
-            fantasy = rbm.sample_visible(h, stream)
+            fantasy = rbm.sample_visible(h, stream, like=v)
             mean, h = rbm.draw_hidden(fantasy, stream)
         chains["hidden"][...] = h
         return (v, rbm.mean_hidden(v)), (fantasy, mean)
@@ -153,6 +153,8 @@ class Step:
             rbm.add_statistics_(update.gradient, (data, driven), -1.0, beta, self._centers)
             rbm.add_statistics_(update.gradient, negative, 1.0, 1.0, self._centers)
             update.apply_()
+            for layer in rbm.layers:
+                layer.units.constrain_()
             self.stream.advance_()
             self.step += 1
             if self.measure_every is None or (self.step - 1) % self.steps_per_epoch % self.measure_every:

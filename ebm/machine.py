@@ -72,6 +72,11 @@ class BoltzmannMachine:
             raise ValueError(f"found precision={precision!r} with dtype={dtype!r}; expected None, or 'bfloat16' with 'float32'")
         self.precision: Precision = precision
         units = [as_units(layer) for layer in layers]
+        for i, u in enumerate(units):
+            if u.replicated and i > 0:
+                raise ValueError(
+                    f"found {u} as layer {i}; word counts can only be visible, layer 0: their number is the data's"
+                )
         pairs = [(i, i + 1) for i in range(len(units) - 1)] if connections is None else [(i, j) for i, j in connections]
         self.blocks = _two_colors(len(units), pairs)
         names = ["weights" if len(pairs) == 1 else f"weights.{i}.{j}" for i, j in pairs]
@@ -79,8 +84,9 @@ class BoltzmannMachine:
             name: (units[i].size, units[j].size) for name, (i, j) in zip(names, pairs, strict=True)
         }
         shapes |= {f"bias.{i}": (u.size,) for i, u in enumerate(units)}
-        self.parameters = Parameters(shapes, self.dtype, self.device)
-        self.layers = [Layer(u, self.parameters[f"bias.{i}"]) for i, u in enumerate(units)]
+        own = {f"{name}.{i}": shape for i, u in enumerate(units) for name, (shape, _) in u.own_parameters().items()}
+        self.parameters = Parameters(shapes | own, self.dtype, self.device)
+        self.layers = [self._layer(i, u) for i, u in enumerate(units)]
         self.connections = [Connection(i, j, name, self.parameters[name]) for name, (i, j) in zip(names, pairs, strict=True)]
         weights_stream = Stream(seed, "weights", self.device)
         self.seed = weights_stream.seed
@@ -88,20 +94,66 @@ class BoltzmannMachine:
             connection.weights[...] = weights_stream.normal(connection.weights.shape, self.dtype)
             connection.weights[...] *= self.dtype.type(0.01)
 
+    def _layer(self, i: int, units: Units) -> Layer:
+        rates = {name: rate for name, (_, rate) in units.own_parameters().items()}
+        for name, rate in rates.items():
+            segment = self.parameters.segments[f"{name}.{i}"]
+            segment.rate, segment.frozen = rate or 0.0, rate is None
+        own = {name: self.parameters[f"{name}.{i}"] for name in rates}
+        return Layer(units.bound(own), self.parameters[f"bias.{i}"])
+
+    def require_finite(self) -> None:
+        """Raise `ValueError` where two connected layers without a discrete side have no finite partition function.
+
+        With precisions Γ and Γ' the energy x Γ x / 2 + y Γ' y / 2 - x W y is bounded below for all x, y exactly if the largest singular
+        value of Γ^-1/2 W Γ'^-1/2 is below 1 (for rectified units that is sufficient; they are held to it as well).
+        """
+        for c in self.connections:
+            lower, upper = self.layers[c.lower].units, self.layers[c.upper].units
+            if lower.discrete or upper.discrete:
+                continue
+            scaled = self.device.to_host(c.weights).astype(float)
+            for units, axis in ((lower, 0), (upper, 1)):
+                if "log_precision" in units.own:
+                    root = np.exp(-0.5 * self.device.to_host(units.own["log_precision"]).astype(float))
+                    scaled *= np.expand_dims(root, 1 - axis)
+            norm = float(np.linalg.norm(scaled, 2))
+            if not norm < 1:
+                raise ValueError(
+                    f"{c.name} between {lower} and {upper} has spectral norm {norm:.4g} (scaled by the precisions); expected less "
+                    f"than 1, else the energy has no lower bound and there is no partition function: shrink the weights, lower "
+                    f"the learning rate, add WeightDecay, or make one of the two layers Bernoulli or Softmax"
+                )
+
     def field(self, layer: int, states: Sequence[Array], beta: float = 1.0) -> Array:
-        """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with."""
+        """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with.
+
+        The bias counts once for each draw of a connected layer of counts (see `ReplicatedSoftmax`).
+        """
         joined = [(c.upper, c.weights.T) for c in self.connections if c.lower == layer]
         joined += [(c.lower, c.weights) for c in self.connections if c.upper == layer]
         field = self.device.empty((states[joined[0][0]].shape[0], self.layers[layer].units.size), self.dtype)
         bias = self.layers[layer].bias
         field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
+        for repeats in self._repeats(layer, states):
+            field *= repeats[:, None]
         for other, weights in joined:
             gemm(states[other], weights, field, alpha=beta, beta=1.0, precision=self.precision)
         return field
 
+    def _repeats(self, layer: int, states: Sequence[Array]) -> list[Array]:
+        """The numbers of draws, (rows,) each, of the connected layers that have them."""
+        others = [c.upper if c.lower == layer else c.lower for c in self.connections if layer in (c.lower, c.upper)]
+        repeats = [self.layers[other].units.repeats(states[other]) for other in others]
+        return [r for r in repeats if r is not None]
+
     def energy(self, states: Sequence[Array]) -> Array:
         """E(x), (rows,) nats."""
-        energy = sum(layer.units.energy(x, layer.bias) for layer, x in zip(self.layers, states, strict=True))
+        energy = self.device.zeros(states[0].shape[0], self.dtype)
+        for i, (layer, x) in enumerate(zip(self.layers, states, strict=True)):
+            energy += layer.units.energy(x, layer.bias)
+            for repeats in self._repeats(i, states):
+                energy -= (repeats - 1) * gemm(x, layer.bias[:, None])[:, 0]
         for c in self.connections:
             energy -= (gemm(states[c.lower], c.weights, precision=self.precision) * states[c.upper]).sum(axis=1)
         return energy
@@ -117,15 +169,15 @@ class BoltzmannMachine:
         clamp: Clamp | None = None,
     ) -> Array:
         """The new state of one layer: a sample, the mean or the mode under its field, except for the clamped units."""
-        units, field = self.layers[layer].units, self.field(layer, states, beta)
+        units, field = self.layers[layer].units.like(states[layer]), self.field(layer, states, beta)
         if verb == "sample":
             if stream is None:
                 raise TypeError("verb='sample' needs a stream; write Stream(seed)")
-            state = units.sample(field, stream)
+            state = units.sample(field, stream, beta=beta)
         elif verb == "mean":
-            state = units.mean(field)
+            state = units.mean(field, beta)
         elif verb == "mode":
-            state = units.mode(field)
+            state = units.mode(field, beta)
         else:
             raise ValueError(f"found verb={verb!r}; expected 'sample', 'mean' or 'mode'")
         if clamp is not None:
@@ -170,9 +222,14 @@ class BoltzmannMachine:
         if not rows:
             raise ValueError("found states of no rows; expected at least one row, over which the statistics are averaged")
         scale = factor / rows
+        for i, x in enumerate(states):
+            for name, value in self.layers[i].units.statistics(x).items():
+                _accumulate(gradient[f"{name}.{i}"], value.sum(axis=0), scale, beta)
         if centers is not None:
             states = [x - center for x, center in zip(states, centers, strict=True)]
         for i, x in enumerate(states):
+            for repeats in self._repeats(i, states):
+                x = x * repeats[:, None]
             _accumulate(gradient[f"bias.{i}"], x.sum(axis=0), scale, beta)
         for c in self.connections:
             lower, upper = states[c.lower], states[c.upper]

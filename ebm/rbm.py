@@ -15,15 +15,15 @@ from . import storage
 from .compute.device import Array, Device
 from .compute.gemm import Precision
 from .compute.random import Stream
-from .data.minibatches import Binarization, Minibatches
-from .data.validation import check_rows
+from .data.minibatches import Binarization, Minibatches, dense
 from .learning import CD, Rule, Step
 from .machine import BoltzmannMachine, Clamp, Layer
 from .training.callbacks import Callback, Validation
+from .training.divergence import DivergenceError
 from .training.loop import Run, train
 from .training.optimizers import SGD, Optimizer
 from .training.penalties import Penalty
-from .units import Units
+from .units import Bernoulli, Units
 
 # Rows that are evaluated at once when a method walks through a data set.
 _BLOCK = 1000
@@ -71,7 +71,7 @@ class RBM(BoltzmannMachine):
         return self.connections[0].weights
 
     def hidden_field(self, v: Array, beta: float = 1.0) -> Array:
-        """beta (c + v W), (rows, hidden)."""
+        """beta (c + v W), (rows, hidden); for word counts beta (D c + v W) with the document lengths D."""
         self.check_states(0, v, "v")
         return self.field(1, (v, None), beta)
 
@@ -84,17 +84,17 @@ class RBM(BoltzmannMachine):
         """E[h | v], (rows, hidden)."""
         return self.hidden.units.mean(self.hidden_field(v))
 
-    def mean_visible(self, h: Array) -> Array:
-        """E[v | h], (rows, visible)."""
-        return self.visible.units.mean(self.visible_field(h))
+    def mean_visible(self, h: Array, like: Array | None = None) -> Array:
+        """E[v | h], (rows, visible). Word counts need `like`, counts of documents of the lengths to expect."""
+        return self.visible.units.like(like).mean(self.visible_field(h))
 
     def sample_hidden(self, v: Array, stream: Stream, beta: float = 1.0) -> Array:
         """h ~ p(h | v)^beta, (rows, hidden)."""
-        return self.hidden.units.sample(self.hidden_field(v, beta), stream)
+        return self.hidden.units.sample(self.hidden_field(v, beta), stream, beta=beta)
 
-    def sample_visible(self, h: Array, stream: Stream, beta: float = 1.0) -> Array:
-        """v ~ p(v | h)^beta, (rows, visible)."""
-        return self.visible.units.sample(self.visible_field(h, beta), stream)
+    def sample_visible(self, h: Array, stream: Stream, beta: float = 1.0, like: Array | None = None) -> Array:
+        """v ~ p(v | h)^beta, (rows, visible). Word counts need `like`, counts of documents of the lengths to draw."""
+        return self.visible.units.like(like).sample(self.visible_field(h, beta), stream, beta=beta)
 
     def draw_hidden(self, v: Array, stream: Stream) -> tuple[Array, Array]:
         """(E[h | v], h ~ p(h | v)) for the price of one."""
@@ -107,7 +107,7 @@ class RBM(BoltzmannMachine):
 
     def reconstruct(self, v: Array) -> Array:
         """E[v | E[h | v]], (rows, visible): one deterministic pass up and down."""
-        return self.mean_visible(self.mean_hidden(v))
+        return self.mean_visible(self.mean_hidden(v), like=v)
 
     def squared_error(self, v: Array) -> Array:
         """sum_i (v_i - reconstruct(v)_i)^2, averaged over the rows; a scalar on the device."""
@@ -116,8 +116,8 @@ class RBM(BoltzmannMachine):
 
     def transform(self, data: np.ndarray) -> np.ndarray:
         """E[h | v] for every row of a host array, (rows, hidden), computed in blocks."""
-        check_rows(data, self.visible.units.size, name="data")
-        blocks = (data[i : i + _BLOCK] for i in range(0, data.shape[0], _BLOCK))
+        self.visible.units.check(data, "data")
+        blocks = (dense(data[i : i + _BLOCK]) for i in range(0, data.shape[0], _BLOCK))
         means = (self.mean_hidden(self.device.asarray(block, self.dtype)) for block in blocks)
         return np.concatenate([self.device.to_host(mean) for mean in means])
 
@@ -145,6 +145,11 @@ class RBM(BoltzmannMachine):
         if betas.shape != (steps,) or not np.isfinite(betas).all() or (betas < 0).any():
             found = f"of shape {betas.shape} with values in [{betas.min()}, {betas.max()}]" if betas.size else "without values"
             raise ValueError(f"found beta {found}; expected a finite number >= 0, or one for each of {steps} steps")
+        if (betas == 0).any() and not all(layer.units.discrete for layer in self.layers):
+            raise ValueError("found beta=0; at infinite temperature real-valued units have no distribution: expected beta > 0")
+        if start is None and self.visible.units.replicated:
+            raise ValueError("word counts are sampled at given document lengths; write start=counts of documents so long")
+        self.require_finite()
         stream = Stream(seed, "sample", self.device)
         held = None if clamp is None else self._clamp(clamp, n)
         if start is None:
@@ -154,7 +159,7 @@ class RBM(BoltzmannMachine):
             v = self.device.asarray(start, self.dtype)
             if v.shape != (n, self.visible.units.size):
                 raise ValueError(f"start: found shape {v.shape}; expected {(n, self.visible.units.size)}")
-            check_rows(self.device.to_host(v), name="start")
+            self.visible.units.check(self.device.to_host(v), "start")
         states: list[Array] = [v if held is None else self.device.xp.where(held[0], held[1], v), None]
         for b in betas:
             states = self.sweep(states, "sample", stream, beta=float(b), clamp=None if held is None else {0: held})
@@ -174,14 +179,15 @@ class RBM(BoltzmannMachine):
             raise ValueError("clamp: found a mask with values other than 0 and 1; expected booleans: True holds a unit")
         mask, values = np.broadcast_arrays(mask.astype(bool), values)
         kept = np.where(mask, values, 0)
-        check_rows(np.atleast_2d(kept), name="clamp values")
+        mask, kept = np.broadcast_to(mask, shape), np.broadcast_to(kept, shape)
+        self.visible.units.check_clamp(mask, kept)
         return self.device.asarray(mask), self.device.asarray(kept, self.dtype)
 
     def initialize_bias_(self, data: np.ndarray) -> None:
         """Set the visible biases so that the visible units alone have the mean of `data` (Hinton 2010, section 8)."""
         total = np.zeros(self.visible.units.size)
         for start in range(0, data.shape[0], _BLOCK):
-            total += np.asarray(data[start : start + _BLOCK], np.float64).sum(axis=0)
+            total += dense(data[start : start + _BLOCK]).sum(axis=0, dtype=np.float64)
         bias = self.visible.units.bias_from_mean(total / data.shape[0], data.shape[0])
         self.visible.bias[...] = self.device.asarray(bias, self.dtype)
 
@@ -196,7 +202,7 @@ class RBM(BoltzmannMachine):
         epochs: int = 10,
         batch_size: int = 100,
         learning: Rule = CD(),
-        optimizer: Optimizer = SGD(0.05, momentum=0.5),
+        optimizer: Optimizer | None = None,
         penalties: Sequence[Penalty] = (),
         binarization: Binarization = None,
         centered: bool = False,
@@ -217,22 +223,26 @@ class RBM(BoltzmannMachine):
         Raises `ValueError` for data that don't fit, before anything changes; after Ctrl-C, an error or a full disk the machine
         holds the parameters of its last whole step.
         """
-        check_rows(data, self.visible.units.size, name="data")
+        self.visible.units.check_training(data, "data")
         if validation is not None:
-            check_rows(validation, self.visible.units.size, name="validation")
+            self.visible.units.check(validation, "validation")
+        if binarization is not None and not isinstance(self.visible.units, Bernoulli):
+            raise ValueError(f"found binarization={binarization!r} for {self.visible.units}; only binary units have it")
+        if centered and self.visible.units.replicated:
+            raise ValueError("found centered=True for word counts, whose hidden bias counts once a word; write centered=False")
         seed = self.seed if seed is None else seed
         batches = Minibatches(data, batch_size, device=self.device, dtype=self.dtype, seed=seed, binarization=binarization)
         step = Step(
             self,
             learning,
-            optimizer,
+            optimizer or SGD(0.05 if all(layer.units.discrete for layer in self.layers) else 0.01, momentum=0.5),
             batch_size=batch_size,
             steps_per_epoch=len(batches),
             penalties=penalties,
             centered=centered,
             seed=seed,
         )
-        callbacks = [*callbacks, _InitialBias(self, data)]
+        callbacks = [*callbacks, _Bounds(self, data)]
         if validation is not None:
             callbacks.insert(0, Validation(lambda: self._validate(validation, data)))
         train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
@@ -243,14 +253,15 @@ class RBM(BoltzmannMachine):
         total = np.zeros(3)
         for start in range(0, rows, _BLOCK):
             stop = min(start + _BLOCK, rows)
-            held, seen = (self.device.asarray(x[start:stop], self.dtype) for x in (validation, data))
+            held, seen = (self.device.asarray(dense(x[start:stop]), self.dtype) for x in (validation, data))
             sums = self.free_energy(held).sum(), self.free_energy(seen).sum(), self.squared_error(held) * (stop - start)
             total += [float(self.device.to_host(x)) for x in sums]
         return {"validation_reconstruction": total[2] / rows, "free_energy_gap": (total[0] - total[1]) / rows}
 
 
-class _InitialBias(Callback):
-    """Sets the biases from the data when nothing can refuse the run any more, and a resumed one has its parameters back."""
+class _Bounds(Callback):
+    """Sets the biases from the data when nothing can refuse the run any more, and a resumed one has its parameters back; ends a
+    run whose machine has lost its partition function."""
 
     order = 2
 
@@ -260,3 +271,9 @@ class _InitialBias(Callback):
     def on_start(self, run: Run) -> None:
         if run.step == 0 and not self.rbm.device.to_host(self.rbm.visible.bias).any():
             self.rbm.initialize_bias_(self.data)
+
+    def on_epoch(self, run: Run) -> None:
+        try:
+            self.rbm.require_finite()
+        except ValueError as error:
+            raise DivergenceError(f"after epoch {run.epoch}: {error}") from error

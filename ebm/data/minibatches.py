@@ -42,12 +42,18 @@ def permuted(positions: np.ndarray, rows: int, keys: np.ndarray) -> np.ndarray:
     return result.astype(np.int64)
 
 
+def dense(rows: Any) -> np.ndarray:
+    """Rows of a host array or a scipy sparse matrix as a NumPy array."""
+    return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+
+
 class Minibatches:
     """Batches of `data` (rows, width) on `device`: each epoch visits every row once, in an order of its own.
 
-    The last batch of an epoch is filled up from the epoch's beginning, so that every batch is full. `data` may be a NumPy array or
-    memory map of any numeric dtype, or an array on `device`; it isn't copied, except that host data up to 2 GiB is copied to a GPU
-    whole. `binarization="stochastic"` draws each value anew at each visit, Bernoulli with the value as probability.
+    The last batch of an epoch is filled up from the epoch's beginning, so that every batch is full. `data` may be a NumPy array
+    or memory map of any numeric dtype, a scipy sparse matrix (its rows become dense batch by batch), or an array on `device`; it
+    isn't copied, except that a host array up to 2 GiB is copied to a GPU whole. `binarization="stochastic"` draws each value anew at each visit,
+    Bernoulli with the value as probability.
 
     A batch stays valid until the next one is asked for. Raises `ValueError` when `data` has fewer rows than a batch.
     """
@@ -76,7 +82,7 @@ class Minibatches:
         self.batch_size = batch_size
         self.device = device
         self.shuffle = shuffle
-        self._on_device = device_of(data) is device
+        self._on_device = not hasattr(data, "toarray") and device_of(data) is device
         # NumPy's take, the faster way, would copy any other array as a whole at each call
         self._takes_rows = not isinstance(data, np.ndarray) or (data.flags.c_contiguous and data.flags.aligned)
         self._seed = Stream(seed, "order").seed
@@ -110,7 +116,7 @@ class Minibatches:
         start = (index % self._batches_per_chunk) * self.batch_size
         rows = self._order[start : start + self.batch_size]
         if not self._on_device:
-            self._buffer[...] = self.device.asarray(self.data[rows], self._buffer.dtype)
+            self._buffer[...] = self.device.asarray(dense(self.data[rows]), self._buffer.dtype)
         elif self.data.dtype == self._buffer.dtype and self._takes_rows:
             self.device.xp.take(self.data, rows, axis=0, out=self._buffer, **self._clip)
         else:
