@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 
 def images(
-    rows: Any, shape: tuple[int, int], columns: int | None = None, title: str = "", limit: float | None = None
+    rows: Any, shape: tuple[int, ...], columns: int | None = None, title: str = "", limit: float | None = None
 ) -> Figure:
     """Rows (n, height * width) as a grid of images of `shape` (height, width), `columns` to a line (by default a square grid).
 
@@ -39,7 +39,7 @@ def images(
     return figure
 
 
-def filters(weights: Any, shape: tuple[int, int], columns: int | None = None, title: str = "") -> Figure:
+def filters(weights: Any, shape: tuple[int, ...], columns: int | None = None, title: str = "") -> Figure:
     """What each hidden unit looks for: the columns of `weights` (visible, hidden) as images, red for positive, blue for negative."""
     weights = np.asarray(weights)
     return images(weights.T, shape, columns, title, limit=float(np.quantile(np.abs(weights), 0.995)) or 1.0)

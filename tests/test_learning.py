@@ -404,6 +404,8 @@ def test_a_step_makes_the_host_wait_for_nothing_and_equals_the_cpus(strict, lear
             assert strict.uploads - uploads <= (i == 0)  # the order of the rows, once an epoch
             errors |= {f"{i} {name}": rbm.device.to_host(value) for name, value in metrics.items()}
         assert list(errors) == ["0 reconstruction", "2 reconstruction"]
+        # a captured step would find the next draw in device memory
+        assert step.stream.take(0)[1] == 0
         found[rbm.device.name] = rbm.parameters.state_dict() | errors
     # A sample may differ where |u - p| is within rounding, at less than 500 draws a step one seed in 10^4; not these.
     assert_same(found["strict"], found["cpu"], rtol=1e-4, atol=2e-6)

@@ -156,3 +156,25 @@ def test_validation_metrics():
 def test_fit_has_no_positional_options():
     kinds = [p.kind for p in inspect.signature(RBM.fit).parameters.values()]
     assert kinds[2:] == [inspect.Parameter.KEYWORD_ONLY] * len(kinds[2:])
+
+
+def test_everything_works_on_another_device(strict):
+    """Arrays come back on the machine's device, host arrays where the method says so, and the numbers are the CPU's."""
+    rows = np.random.default_rng(6).random((30, 5)).astype(np.float32)
+    cpu, other = (RBM(5, 4, device=device, seed=1) for device in ("cpu", strict))
+    for rbm in (cpu, other):
+        rbm.fit(rows, epochs=1, batch_size=10, validation=rows[:7], binarization="stochastic")
+    expected = cpu.parameters.state_dict()
+    assert_same(other.parameters.state_dict(), expected, rtol=1e-4, atol=1e-6)
+    other.parameters.load_state_dict(expected)
+    np.testing.assert_allclose(other.transform(rows), cpu.transform(rows), rtol=1e-5)
+    clamp = np.array([1, 0, 0, 0, 1], bool), rows[0]
+    for options in ({}, {"clamp": clamp, "beta": 0.5}, {"start": rows[:8]}):
+        np.testing.assert_array_equal(other.sample(8, 3, seed=2, **options), cpu.sample(8, 3, seed=2, **options))
+    v = strict.asarray(rows)
+    for name in ("free_energy", "mean_hidden", "reconstruct", "squared_error"):
+        np.testing.assert_allclose(strict.to_host(getattr(other, name)(v)), getattr(cpu, name)(rows), rtol=1e-5)
+    for verb in ("mean", "mode"):
+        found, wanted = other.sweep([v, None], verb), cpu.sweep([rows, None], verb)
+        np.testing.assert_allclose(strict.to_host(found[0]), wanted[0], rtol=1e-5)
+    np.testing.assert_allclose(strict.to_host(other.energy([v, found[1]])), cpu.energy([rows, wanted[1]]), rtol=1e-4, atol=1e-5)

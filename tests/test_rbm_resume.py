@@ -102,6 +102,19 @@ def test_a_run_killed_before_its_first_checkpoint_starts_like_a_new_one(tmp_path
     np.testing.assert_array_equal(again.parameters.buffer, fresh.parameters.buffer)
 
 
+def test_biases_that_training_brought_to_zero_are_not_set_again(tmp_path):
+    rows = data.load("digits")[0].images[:200]
+    machine = RBM(64, 8, device="cpu", seed=1)
+
+    class Clear(Callback):
+        def on_step(self, run):
+            machine.visible.bias[...] = 0
+
+    machine.fit(rows, epochs=1, batch_size=50, callbacks=[Clear(), Checkpoint(tmp_path)])
+    machine.fit(rows, epochs=1, batch_size=50, resume=tmp_path)
+    assert not machine.visible.bias.any()
+
+
 class StopAt(Callback):
     def __init__(self, step):
         self.step = step

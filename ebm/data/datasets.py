@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from functools import partial
 
 import numpy as np
 
-from . import idx
+from . import idx, images, tables
 from .download import Source, fetch
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Rows with labels: `images` (n, width) float32 in [0, 1], `labels` (n,) int64, and the `shape` of one image."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    shape: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} images of {self.shape[0]} × {self.shape[1]}>"
-
+from .splits import Dataset, Splits, shuffled
 
 MIRRORS = {
     "mnist": (
@@ -59,17 +44,43 @@ SHA256 = {
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
 }
-NAMES = ("digits", *MIRRORS)
 
 
-def load(name: str) -> tuple[Dataset, Dataset, Dataset]:
+def load(name: str) -> Splits:
     """The data set called `name`, split into train, validation and test.
 
+    Grey values, divided by their largest possible value; labels from 0:
+
     - `"digits"`: scikit-learn's bundled 8 × 8 digits (Alpaydin & Kaynak 1998, UCI test part), shuffled once and for all and
-      split 1197 / 300 / 300; intensities of 0 to 16 become sixteenths.
+      split 1197 / 300 / 300.
     - `"mnist"` (LeCun et al. 1998), `"fashion-mnist"` (Xiao et al. 2017): 28 × 28, 50,000 / 10,000 / 10,000 in the published
-      order: validation is the last 10,000 of the official training rows. Intensities of 0 to 255 are divided by 255. The files
-      come from the folder `EBM_DATA` where that is set, else from the official mirrors through a cache; 12 and 31 MB.
+      order: validation is the last 10,000 of the official training rows.
+    - `"frey-faces"`: frames of a film of one face (Roweis), 28 × 20, no labels, shuffled once and for all, 1565 / 200 / 200.
+      Neighboring frames are alike and fall into different parts, so that a test row has near copies in training.
+    - `"olivetti-faces"`: ten pictures of each of forty persons (AT&T Cambridge), 64 × 64, labels are persons. Persons 0 to 29
+      are for training as in Hinton & Salakhutdinov 2006, the last five of them for validation here: 250 / 50 / 100.
+    - `"cifar10-subset"`: the first 4000 of CIFAR-10 (Krizhevsky 2009), 32 × 32 × 3 with red, green and blue of a pixel side by
+      side, shuffled once and for all, 3000 / 500 / 500. The labels were inferred from the images; they are None where the
+      folder `EBM_DATA` doesn't have them.
+
+    Bits:
+
+    - `"binarized-mnist"`: Larochelle & Murray 2011, 28 × 28, 50,000 / 10,000 / 10,000 as published, no labels.
+    - `"caltech101-silhouettes"`: Marlin et al. 2010, 28 × 28, 4100 / 2264 / 2307 as published; here figures are 1 on 0 and
+      pixels run row by row, the file has both the other way around.
+    - `"nltcs"` (16 columns), `"plants"` (69), `"dna"` (180), `"mushrooms"` (112), `"jester"` (100): the density-estimation
+      benchmark of UCLA StarAI, in the published parts, no labels.
+    - `"20news-w100"`: which of 100 words occur in 16,242 documents of 20 newsgroups (Roweis), labels are four groups of them,
+      the words are the `vocabulary`; shuffled once and for all, 10,000 / 1242 / 5000. No document is empty.
+
+    Measurements, unscaled (see `Standardizer`):
+
+    - `"mammography"`, `"musk"`, `"pendigits"`, `"satellite"`, `"shuttle"`, `"thyroid"`, `"cardio"`: the anomaly-detection
+      benchmark ADBench (Han et al. 2022), label 1 for anomalies, which are in all parts; shuffled once and for all, a fifth of
+      the rows each for validation and test.
+
+    The files come from the folder `EBM_DATA` where that is set, else from those who publish them, through a cache; all are
+    checked against a checksum.
 
     Raises `ValueError` for an unknown name, `DataFileError` where a file cannot be had or is damaged.
 
@@ -79,29 +90,21 @@ def load(name: str) -> tuple[Dataset, Dataset, Dataset]:
     >>> train.images.shape, train.images.dtype.name, train.labels.shape, train.labels.dtype.name
     ((1197, 64), 'float32', (1197,), 'int64')
     """
-    if name == "digits":
-        return _digits()
-    if name in MIRRORS:
-        return _idx(name)
-    close = get_close_matches(str(name).lower(), NAMES, n=1)
+    if name in LOADERS:
+        return LOADERS[name]()
+    close = get_close_matches(str(name).lower(), LOADERS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ValueError(f"found data set name {name!r}; {hint}expected one of {', '.join(map(repr, NAMES))}")
+    raise ValueError(f"found data set name {name!r}; {hint}expected one of {', '.join(map(repr, LOADERS))}")
 
 
-def _digits() -> tuple[Dataset, Dataset, Dataset]:
+def _digits() -> Splits:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    # NumPy promises the bits of its bit generators for all versions, but not those of Generator.permutation.
-    order = np.argsort(np.random.Philox(key=0).random_raw(len(images)))
-    train, validation, test = (
-        Dataset((images[rows] / 16).astype(np.float32), labels[rows].astype(np.int64), (8, 8))
-        for rows in np.split(order, [1197, 1497])
-    )
-    return train, validation, test
+    return shuffled(Dataset((images / 16).astype(np.float32), labels.astype(np.int64), (8, 8)), 300, 300)
 
 
-def _idx(name: str) -> tuple[Dataset, Dataset, Dataset]:
+def _idx(name: str) -> Splits:
     images, labels, test_images, test_labels = _arrays(name)
     train, validation, test = (
         # A division per split: three arrays that can be freed one by one, and no float64 in between.
@@ -118,3 +121,17 @@ def _idx(name: str) -> tuple[Dataset, Dataset, Dataset]:
 def _arrays(name: str) -> Iterator[np.ndarray]:
     for file, sha256 in zip(FILES, SHA256[name], strict=True):
         yield idx.read(fetch(Source(f"{name}/{file}", sha256, MIRRORS[name])))
+
+
+LOADERS: dict[str, Callable[[], Splits]] = {
+    "digits": _digits,
+    **{name: partial(_idx, name) for name in MIRRORS},
+    "binarized-mnist": images.binarized_mnist,
+    "caltech101-silhouettes": images.caltech_silhouettes,
+    "frey-faces": images.frey_faces,
+    "olivetti-faces": images.olivetti_faces,
+    "cifar10-subset": images.cifar10_subset,
+    **{name: partial(tables.density, name) for name in tables.DENSITY},
+    "20news-w100": tables.newsgroups,
+    **{name: partial(tables.anomalies, name) for name in tables.ADBENCH},
+}

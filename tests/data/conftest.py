@@ -1,14 +1,18 @@
-"""A mirror on the loopback interface that serves whole, short, altered and missing files."""
+"""A mirror on the loopback interface that serves whole, short, altered and missing files; a folder of files to supply."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from ebm.data.download import Source
 
 
 @dataclass
@@ -57,3 +61,18 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 def cache(tmp_path: Path) -> Path:
     """A cache folder that does not exist yet."""
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Source, bytes], Source]:
+    """Puts a file where a source lies below EBM_DATA, and returns the source with the checksum of that file."""
+    monkeypatch.setenv("EBM_DATA", str(tmp_path / "supplied"))
+    (tmp_path / "supplied").mkdir()
+
+    def write(source: Source, content: bytes) -> Source:
+        path = tmp_path / "supplied" / source.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return dataclasses.replace(source, checksum=hashlib.sha256(content).hexdigest())
+
+    return write

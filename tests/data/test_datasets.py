@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from ebm import data
-from ebm.data import datasets
+from ebm.data import datasets, splits
 
 needs_files = pytest.mark.skipif(
     not os.environ.get("EBM_DATA"), reason="EBM_DATA names no folder with the official files, and tests download nothing"
@@ -126,3 +127,43 @@ def test_import_is_light():
     code = "import sys, ebm.data; print(*{'pooch', 'requests', 'sklearn', 'tqdm'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""
+
+
+PUBLISHED = [name for name in datasets.LOADERS if name not in ("digits", "mnist", "fashion-mnist")]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_cannot_be_had_is_explained(name, tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setenv("EBM_DATA", str(tmp_path))
+    monkeypatch.setattr("pooch.retrieve", refuse)
+    with pytest.raises(data.DataFileError) as caught:
+        data.load(name)
+    path = re.search(r"copy the file to FOLDER/(\S+) and set the environment variable EBM_DATA=FOLDER", str(caught.value))
+    assert path is not None
+    assert re.search(r"\nIt is .*(published|benchmark).* https?://\S+", str(caught.value))
+    # and a file at that very place is looked at
+    (tmp_path / path[1]).parent.mkdir(parents=True)
+    (tmp_path / path[1]).write_bytes(b"nonsense")
+    with pytest.raises(data.DataFileError, match=f"{re.escape(path[1])} is damaged"):
+        data.load(name)
+
+
+class TestDataset:
+    def test_says_what_it_is(self):
+        rows = np.zeros((5, 12), np.float32)
+        assert repr(data.Dataset(rows, None, (2, 2, 3))) == "<5 images of 2 × 2 × 3>"
+        assert repr(data.Dataset(rows, None, (12,))) == "<5 rows of 12>"
+
+    def test_shuffled_keeps_rows_with_their_labels(self):
+        rows = np.arange(1000, dtype=np.float32)[:, None]
+        parts = splits.shuffled(data.Dataset(rows, np.arange(1000), (1,), ("a",), ("b",)), 100, 300)
+        assert [len(part) for part in parts] == [600, 100, 300]
+        assert sorted(np.concatenate([part.labels for part in parts])) == list(range(1000))
+        for part in parts:
+            assert (part.images[:, 0] == part.labels).all()
+            assert (np.diff(part.labels) < 0).any()
+            assert (part.shape, part.categories, part.vocabulary) == ((1,), ("a",), ("b",))
+        assert splits.shuffled(data.Dataset(rows, None, (1,)), 100, 300)[0].labels is None

@@ -126,6 +126,31 @@ def test_nothing_is_printed(mirror, cache, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_mirror_may_be_the_address_of_the_file(mirror, cache):
+    mirror.bodies["files/17"] = CONTENT
+    path = fetch(source(mirror.url + "files/17"), cache)
+    assert path == cache / "set" / NAME
+    assert path.read_bytes() == CONTENT
+
+
+def test_md5_where_nothing_better_is_published(mirror, cache):
+    by_md5 = Source(f"set/{NAME}", hashlib.md5(CONTENT).hexdigest(), (mirror.url,))
+    mirror.bodies[NAME] = CONTENT[1:]
+    with pytest.raises(DataFileError, match=rf"{NAME} \(md5 {by_md5.checksum}\) could not be downloaded"):
+        fetch(by_md5, cache)
+    mirror.bodies[NAME] = CONTENT
+    assert fetch(by_md5, cache).read_bytes() == CONTENT
+
+
+def test_origin_is_told_to_who_has_to_fetch_it_by_hand(cache):
+    with pytest.raises(DataFileError) as caught:
+        fetch(Source(f"set/{NAME}", SHA256, (), "part of a set, published at https://example.org"), cache)
+    assert (
+        f"It is part of a set, published at https://example.org.\nOn a machine without these mirrors, copy the file to FOLDER/set/{NAME}"
+        in str(caught.value)
+    )
+
+
 class TestFolder:
     """The folder named by EBM_DATA."""
 
