@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .compute.device import CPU
 from .compute.gemm import gemm
-from .compute.kernels.logistic import softplus
+from .compute.kernels.logistic import logistic, softplus
 from .compute.random import Stream
 from .learning import PCD, Step
 from .rbm import RBM
@@ -117,8 +117,10 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """P(h = 1 | v) for the rows v of `X` (n_samples, n_features), dense or sparse: (n_samples, n_components)."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=_DTYPES, reset=False)
-        hidden = self._units()[1]
-        return np.concatenate([hidden.mean(self._hidden_field(X[rows])) for rows in gen_batches(X.shape[0], _BLOCK)])
+        means = np.empty((X.shape[0], self.components_.shape[0]), np.result_type(X.dtype, self.components_.dtype))
+        for rows in gen_batches(X.shape[0], _BLOCK):
+            logistic(self._hidden_field(X[rows]), means[rows])
+        return means
 
     def gibbs(self, v: Any) -> np.ndarray:
         """One step of Gibbs sampling from the states `v` (n_samples, n_features) or (n_features,): booleans of that shape."""
@@ -155,7 +157,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             v, i = X[rows], flips[rows]
             change = 1 - 2 * np.asarray(v[np.arange(len(i)), i]).ravel()
             field = self._hidden_field(v)
-            flipped = field + 0
+            flipped = field.copy()
             flipped += change[:, None] * self.components_.T[i]
             gain = hidden.log_partition(field) - hidden.log_partition(flipped)
             gain -= change * self.intercept_visible_[i]
