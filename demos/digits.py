@@ -9,12 +9,11 @@ halves.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 
+from demos.command import arguments
 from ebm import PCD, RBM, data, plots
 from ebm.training import SGD, History, Linear, Progress, SparsityTarget, WeightDecay
 
@@ -33,12 +32,7 @@ def squared_error(rows: np.ndarray, reconstructions: np.ndarray) -> float:
 
 def main() -> None:
     """Train, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("out/digits"), help="folder for the pictures")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the training")
-    parser.add_argument("--device", default="auto", help="cpu, gpu or auto")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = arguments(__doc__, "digits")
     epochs = 40 if options.quick else 400
 
     train, validation, test = data.load("digits")

@@ -74,6 +74,11 @@ class PCD:
     def start(self, rbm: RBM, batch_size: int, stream: Stream) -> Chains:
         """Hidden states of all chains, drawn from the hidden biases."""
         rows = self.chains or batch_size
+        if rbm.visible.units.replicated and rows != batch_size:
+            raise ValueError(
+                f"found {self} with batches of {batch_size} rows for {rbm.visible.units}; a chain takes its document length from its "
+                f"row of the batch: expected as many chains, write PCD({self.steps})"
+            )
         field = rbm.device.zeros((rows, rbm.hidden.units.size), rbm.dtype)
         field += rbm.hidden.bias
         return {"hidden": rbm.hidden.units.sample(field, stream)}

@@ -10,6 +10,7 @@ all of them at once, then all of the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,6 +89,11 @@ class BoltzmannMachine:
         self.parameters = Parameters(shapes | own, self.dtype, self.device)
         self.layers = [self._layer(i, u) for i, u in enumerate(units)]
         self.connections = [Connection(i, j, name, self.parameters[name]) for name, (i, j) in zip(names, pairs, strict=True)]
+        self._joined = [
+            [(c.upper, c.weights.T) for c in self.connections if c.lower == i]
+            + [(c.lower, c.weights) for c in self.connections if c.upper == i]
+            for i in range(len(units))
+        ]
         weights_stream = Stream(seed, "weights", self.device)
         self.seed = weights_stream.seed
         for connection in self.connections:
@@ -103,35 +109,44 @@ class BoltzmannMachine:
         return Layer(units.bound(own), self.parameters[f"bias.{i}"])
 
     def require_finite(self) -> None:
-        """Raise `ValueError` where two connected layers without a discrete side have no finite partition function.
+        """Raise `ValueError` where real-valued layers are connected so strongly that there is no finite partition function.
 
-        With precisions Γ and Γ' the energy x Γ x / 2 + y Γ' y / 2 - x W y is bounded below for all x, y exactly if the largest singular
-        value of Γ^-1/2 W Γ'^-1/2 is below 1 (for rectified units that is sufficient; they are held to it as well).
+        With W the weights between the real-valued layers of the two blocks, and Γ, Γ' their precisions, x Γ x / 2 + y Γ' y / 2 - x W y
+        has an integrable exponential exactly if the largest singular value of Γ^-1/2 W Γ'^-1/2 is below 1 (for rectified units that
+        is sufficient; they are held to it as well).
         """
-        for c in self.connections:
-            lower, upper = self.layers[c.lower].units, self.layers[c.upper].units
-            if lower.discrete or upper.discrete:
-                continue
-            scaled = self.device.to_host(c.weights).astype(float)
-            for units, axis in ((lower, 0), (upper, 1)):
-                if "log_precision" in units.own:
-                    root = np.exp(-0.5 * self.device.to_host(units.own["log_precision"]).astype(float))
-                    scaled *= np.expand_dims(root, 1 - axis)
-            norm = float(np.linalg.norm(scaled, 2))
-            if not norm < 1:
-                raise ValueError(
-                    f"{c.name} between {lower} and {upper} has spectral norm {norm:.4g} (scaled by the precisions); expected less "
-                    f"than 1, else the energy has no lower bound and there is no partition function: shrink the weights, lower "
-                    f"the learning rate, add WeightDecay, or make one of the two layers Bernoulli or Softmax"
-                )
+        real = {i for i, layer in enumerate(self.layers) if not layer.units.discrete}
+        joined = {(c.lower, c.upper): self._scaled(c) for c in self.connections if {c.lower, c.upper} <= real}
+        if not joined:
+            return
+        joined |= {(j, i): weights.T for (i, j), weights in joined.items()}
+        first, second = ([i for i in block if i in real] for block in self.blocks)
+        size = [layer.units.size for layer in self.layers]
+        matrix = np.block([[joined.get((i, j), np.zeros((size[i], size[j]))) for j in second] for i in first])
+        norm = float(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else math.inf
+        if not norm < 1:
+            layers = " and ".join(str(self.layers[i].units) for i in sorted(real))
+            raise ValueError(
+                f"the weights between {layers} have spectral norm {norm:.4g} (scaled by the precisions); expected less than 1, "
+                f"else the energy has no lower bound and there is no partition function: shrink the weights, lower the learning "
+                f"rate, add WeightDecay, or make one of the layers Bernoulli or Softmax"
+            )
+
+    def _scaled(self, connection: Connection) -> np.ndarray:
+        """Γ^-1/2 W Γ'^-1/2 on the host, float64."""
+        weights = self.device.to_host(connection.weights).astype(np.float64)
+        for i, axis in ((connection.lower, 1), (connection.upper, 0)):
+            if "log_precision" in self.layers[i].units.own:
+                log_precision = self.device.to_host(self.layers[i].units.own["log_precision"]).astype(np.float64)
+                weights *= np.expand_dims(np.exp(-0.5 * log_precision), axis)
+        return weights
 
     def field(self, layer: int, states: Sequence[Array], beta: float = 1.0) -> Array:
         """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with.
 
         The bias counts once for each draw of a connected layer of counts (see `ReplicatedSoftmax`).
         """
-        joined = [(c.upper, c.weights.T) for c in self.connections if c.lower == layer]
-        joined += [(c.lower, c.weights) for c in self.connections if c.upper == layer]
+        joined = self._joined[layer]
         field = self.device.empty((states[joined[0][0]].shape[0], self.layers[layer].units.size), self.dtype)
         bias = self.layers[layer].bias
         field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
@@ -143,9 +158,8 @@ class BoltzmannMachine:
 
     def _repeats(self, layer: int, states: Sequence[Array]) -> list[Array]:
         """The numbers of draws, (rows,) each, of the connected layers that have them."""
-        others = [c.upper if c.lower == layer else c.lower for c in self.connections if layer in (c.lower, c.upper)]
-        repeats = [self.layers[other].units.repeats(states[other]) for other in others]
-        return [r for r in repeats if r is not None]
+        counted = [(other, self.layers[other].units) for other, _ in self._joined[layer]]
+        return [r for other, units in counted if units.replicated and (r := units.repeats(states[other])) is not None]
 
     def energy(self, states: Sequence[Array]) -> Array:
         """E(x), (rows,) nats."""
@@ -260,6 +274,7 @@ class BoltzmannMachine:
             "layers": [layer.units.config() for layer in self.layers],
             "connections": [[c.lower, c.upper] for c in self.connections],
             "dtype": str(self.dtype),
+            "precision": self.precision,
         }
 
     def __repr__(self) -> str:

@@ -156,7 +156,7 @@ class RBM(BoltzmannMachine):
             field = self.device.zeros((n, self.visible.units.size), self.dtype) + self.visible.bias
             v = self.visible.units.sample(field, stream)
         else:
-            v = self.device.asarray(start, self.dtype)
+            v = self.device.asarray(start.toarray() if hasattr(start, "toarray") else start, self.dtype)
             if v.shape != (n, self.visible.units.size):
                 raise ValueError(f"start: found shape {v.shape}; expected {(n, self.visible.units.size)}")
             self.visible.units.check(self.device.to_host(v), "start")
@@ -226,6 +226,38 @@ class RBM(BoltzmannMachine):
         self.visible.units.check_training(data, "data")
         if validation is not None:
             self.visible.units.check(validation, "validation")
+            callbacks = [Validation(lambda: self._validate(validation, data)), *callbacks]
+        self._train(
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning=learning,
+            optimizer=optimizer,
+            penalties=penalties,
+            binarization=binarization,
+            centered=centered,
+            callbacks=callbacks,
+            seed=seed,
+            resume=resume,
+        )
+        return self
+
+    def _train(
+        self,
+        data: Any,
+        *,
+        epochs: int,
+        batch_size: int,
+        learning: Rule,
+        optimizer: Optimizer | None,
+        penalties: Sequence[Penalty],
+        binarization: Binarization,
+        centered: bool,
+        callbacks: Iterable[Callback],
+        seed: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """`fit` on rows that the caller has checked."""
         if binarization is not None and not isinstance(self.visible.units, Bernoulli):
             raise ValueError(f"found binarization={binarization!r} for {self.visible.units}; only binary units have it")
         if centered and self.visible.units.replicated:
@@ -243,13 +275,10 @@ class RBM(BoltzmannMachine):
             seed=seed,
         )
         callbacks = [*callbacks, _Bounds(self, data)]
-        if validation is not None:
-            callbacks.insert(0, Validation(lambda: self._validate(validation, data)))
         train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
-        return self
 
     def _validate(self, validation: np.ndarray, data: np.ndarray) -> Mapping[str, float]:
-        rows = min(len(validation), len(data))
+        rows = min(validation.shape[0], data.shape[0])
         total = np.zeros(3)
         for start in range(0, rows, _BLOCK):
             stop = min(start + _BLOCK, rows)
@@ -269,6 +298,7 @@ class _Bounds(Callback):
         self.rbm, self.data = rbm, data
 
     def on_start(self, run: Run) -> None:
+        self.rbm.require_finite()
         if run.step == 0 and not self.rbm.device.to_host(self.rbm.visible.bias).any():
             self.rbm.initialize_bias_(self.data)
 

@@ -36,7 +36,8 @@ def load(path: str | os.PathLike[str], device: Any = "auto") -> RBM:
             raise ValueError(f"found model {header['model']!r}; this version knows {sorted(models)}")
         config = header["config"]
         layers = [from_config(layer) for layer in config["layers"]]
-        model = models[header["model"]](*layers, device=device, dtype=config["dtype"])
+        options = {"dtype": config["dtype"], "precision": config.get("precision")}
+        model = models[header["model"]](*layers, device=device, **options)
         model.parameters.load_state_dict(arrays)
     except (KeyError, MemoryError, TypeError, ValueError) as error:
         raise ArchiveError(f"{os.fspath(path)} does not describe a model of this version: {error}") from error

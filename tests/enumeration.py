@@ -113,12 +113,16 @@ def assert_distributed(rows: Any, probabilities: np.ndarray) -> None:
 
     States that are expected less than five times count as one; a state of probability zero must not occur.
     """
+    assert np.array_equal(np.asarray(rows), binary_rows(np.shape(rows)[1])[number(rows)]), "found states that are not binary"
+    assert_counts(np.bincount(number(rows), minlength=probabilities.size), probabilities)
+
+
+def assert_counts(counts: np.ndarray, probabilities: np.ndarray) -> None:
+    """So many independent draws fell into each of the cells that have these probabilities (see `assert_distributed`)."""
     from scipy.stats import chi2
 
-    counts = np.bincount(number(rows), minlength=probabilities.size)
-    assert np.array_equal(np.asarray(rows), binary_rows(np.shape(rows)[1])[number(rows)]), "found states that are not binary"
     assert not counts[probabilities == 0].any(), "found states that have probability zero"
-    expected = probabilities * len(rows)
+    expected = probabilities * counts.sum()
     common = expected >= 5
     counts, expected = (np.append(x[common], x[~common].sum()) for x in (counts, expected))
     counts, expected = counts[expected > 0], expected[expected > 0]

@@ -4,11 +4,13 @@ import errno
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
-from ebm import CD, PCD, RBM
+from ebm import CD, PCD, RBM, Gaussian, ReLU, ReplicatedSoftmax, Softmax
 from ebm.compute.device import MixedDevicesError
 from ebm.compute.random import Stream
 from ebm.learning import Step
+from ebm.machine import BoltzmannMachine
 from ebm.training import SGD, Callback, Checkpoint
 
 GOOD = np.random.default_rng(1).random((20, 6)).astype(np.float32)
@@ -202,8 +204,8 @@ def test_samples_that_cannot_be(rbm, unchanged, name):
         ({"seed": 1.5}, ValueError, r"found seed=1\.5; expected an integer in"),
         ({"precision": "bf16"}, ValueError, "found precision='bf16' .*; expected None, or 'bfloat16' with 'float32'"),
         ({"precision": "bfloat16", "dtype": "float64"}, ValueError, "found precision='bfloat16' with dtype='float64'"),
-        ({"visible": 0}, ValueError, "found size=0; expected a positive number of units"),
-        ({"hidden": "many"}, ValueError, "found size='many'; expected a positive number of units"),
+        ({"visible": 0}, ValueError, "found size=0; expected a whole number of at least 1"),
+        ({"hidden": "many"}, ValueError, "found size='many'; expected a whole number of at least 1"),
     ],
 )
 def test_machines_that_cannot_be(options, error, match):
@@ -247,3 +249,189 @@ def test_a_full_disk_stops_the_run_with_a_whole_machine(tmp_path, rbm, monkeypat
     np.testing.assert_array_equal(
         rbm.parameters.buffer, RBM(6, 4, device="cpu", seed=1).fit(GOOD, epochs=1, batch_size=5).parameters.buffer
     )
+
+
+# Other than binary units.
+
+LAYERS = {
+    "groups": Softmax(3, groups=2),
+    "counts": ReplicatedSoftmax(3, longest=6),
+    "Gaussian": Gaussian(3),
+    "ReLU": ReLU(3),
+}
+REALS = np.random.default_rng(3).normal(0, 1, (20, 3)).astype(np.float32)
+COUNTS = np.array([[1, 0, 2], [0, 4, 0], [2, 2, 2], [1, 0, 0]] * 5)
+HOT = np.eye(3)[np.random.default_rng(4).integers(3, size=(20, 2))].reshape(20, 6)
+SUITABLE = {"groups": HOT, "counts": COUNTS, "Gaussian": REALS, "ReLU": np.abs(REALS)}
+
+
+def changed(rows, index, value):
+    rows = rows.astype(float)
+    rows[index] = value
+    return rows
+
+
+UNITS_ROWS = {
+    "a constant column": (
+        "Gaussian",
+        changed(REALS, (slice(None), 1), 2.5),
+        r"data has constant columns \(1\).*Standardizer\(drop_constant=True\)\.fit\(data\)",
+    ),
+    "unscaled columns": (
+        "Gaussian",
+        REALS * 100 + 300,
+        r"column 0 of data has mean .*write ebm\.data\.Standardizer\(\)\.fit\(data\)",
+    ),
+    "bytes": ("Gaussian", np.tile(np.arange(0, 250, 13, np.uint8)[:, None], 3), "Standardizer"),
+    "a missing value": ("Gaussian", changed(REALS, (2, 1), np.nan), r"data\[2, 1\] is nan; .*fill in the missing values"),
+    "an infinity": ("Gaussian", changed(REALS, (2, 1), np.inf), r"data\[2, 1\] is inf"),
+    "a negative state": (
+        "ReLU",
+        changed(np.abs(REALS), (5, 2), -0.5),
+        r"data\[5, 2\] is -0\.5; expected values in \[0\.0, inf\]",
+    ),
+    "negative counts": ("counts", changed(COUNTS, (0, 0), -1), r"data\[0, 0\] is -1\.0; expected counts, whole numbers >= 0"),
+    "fractional counts": ("counts", COUNTS / 4, r"data\[0, 0\] is 0\.25; expected counts, whole numbers >= 0"),
+    "an empty document": ("counts", changed(COUNTS, 3, 0), "data has 1 document without words, row 3; expected at least one"),
+    "a long document": (
+        "counts",
+        changed(COUNTS, (7, 2), 9),
+        r"data: row 7 has 10 words; expected at most 6: write ReplicatedSoftmax\(3, longest=10\)",
+    ),
+    "groups that do not divide the width": ("groups", HOT[:, :5], r"data has shape \(20, 5\), 5 columns; expected 6 columns"),
+    "labels": ("groups", np.arange(20) % 3, r"data has shape \(20,\) and looks like labels; .* write np\.eye\(3"),
+    "labels in columns": (
+        "groups",
+        np.tile(np.arange(20)[:, None] % 3, 6),
+        r"data\[0, 0:3\] is \[0 0 0\]; expected a 1 among zeros",
+    ),
+    "probabilities": ("groups", np.full((20, 6), 1 / 3), r"data\[0, 0:3\] is .*; expected a 1 among zeros"),
+    "two of one group": ("groups", changed(HOT, (4, slice(3, 6)), [1, 1, 0]), r"data\[4, 3:6\] is \[1\. 1\. 0\.\]"),
+    "none of one group": ("groups", changed(HOT, (4, slice(0, 3)), 0), r"data\[4, 0:3\] is \[0\. 0\. 0\.\]"),
+    "a sparse matrix of reals": ("Gaussian", csr_matrix(REALS), r"data is a csr_matrix; .*write data\.toarray\(\)"),
+}
+
+
+# What can't be learned from may well be looked at.
+FOR_TRAINING_ONLY = {"a constant column", "unscaled columns", "bytes"}
+
+
+@pytest.mark.parametrize("name", UNITS_ROWS)
+def test_rows_that_are_no_states_of_the_units(name):
+    layer, rows, match = UNITS_ROWS[name]
+    rbm = RBM(LAYERS[layer], 4, device="cpu", seed=1)
+    before = rbm.parameters.buffer.copy()
+    with pytest.raises((TypeError, ValueError), match=match):
+        rbm.fit(rows, batch_size=5)
+    if name not in FOR_TRAINING_ONLY:
+        for use in (lambda: rbm.fit(SUITABLE[layer], batch_size=5, validation=rows), lambda: rbm.transform(rows)):
+            with pytest.raises((TypeError, ValueError), match=match.replace("data", "(data|validation)")):
+                use()
+    np.testing.assert_array_equal(rbm.parameters.buffer, before)
+    if name in FOR_TRAINING_ONLY:
+        rbm.fit(SUITABLE[layer], epochs=1, batch_size=5, validation=rows)
+        assert np.isfinite(rbm.transform(rows)).all()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_suitable_rows_are_taken(layer):
+    """The twin of the test above: nothing is refused of what makes sense, and sparse counts and choices are as good as dense ones."""
+    machines = [RBM(LAYERS[layer], 4, device="cpu", seed=1) for _ in range(2)]
+    rows = SUITABLE[layer]
+    machines[0].fit(rows, epochs=2, batch_size=5, validation=rows)
+    if layer in ("groups", "counts"):
+        sparse = csr_matrix(rows)
+        machines[1].fit(sparse, epochs=2, batch_size=5, validation=sparse)
+        np.testing.assert_array_equal(machines[1].parameters.buffer, machines[0].parameters.buffer)
+        np.testing.assert_array_equal(machines[1].transform(sparse), machines[0].transform(rows))
+        found = machines[1].sample(20, 2, start=sparse, seed=1)
+        np.testing.assert_array_equal(found, machines[0].sample(20, 2, start=rows, seed=1))
+
+
+UNITS_RUNS = {
+    "stochastic binarization": (
+        "Gaussian",
+        {"binarization": "stochastic"},
+        r"binarization='stochastic' for Gaussian\(3\); only binary",
+    ),
+    "stochastic words": (
+        "counts",
+        {"binarization": "stochastic"},
+        r"for ReplicatedSoftmax\(3, longest=6\); only binary units have it",
+    ),
+    "centered words": ("counts", {"centered": True}, "found centered=True for word counts, .*; write centered=False"),
+    "chains without documents": (
+        "counts",
+        {"learning": PCD(chains=7)},
+        r"found PCD\(steps=1, chains=7\) with batches of 5 rows .*expected as many chains, write PCD\(1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNITS_RUNS)
+def test_runs_that_the_units_rule_out(name):
+    layer, options, match = UNITS_RUNS[name]
+    rbm = RBM(LAYERS[layer], 4, device="cpu", seed=1)
+    before = rbm.parameters.buffer.copy()
+    with pytest.raises(ValueError, match=match):
+        rbm.fit(SUITABLE[layer], **({"batch_size": 5} | options))
+    np.testing.assert_array_equal(rbm.parameters.buffer, before)
+    if "learning" in options:
+        rbm.fit(SUITABLE[layer], epochs=1, batch_size=7, learning=options["learning"])
+
+
+HALF = [1, 1, 0, 0, 0, 0]
+UNITS_SAMPLES = {
+    "part of a group": (
+        "groups",
+        {"clamp": (HALF, [0, 1, 0, 0, 0, 0])},
+        "mask that holds a part of a group; hold all 3 columns of a",
+    ),
+    "two in a group": (
+        "groups",
+        {"clamp": ([1, 1, 1, 0, 0, 0], [0, 1, 1, 0, 0, 0])},
+        r"clamp values\[0, 0:3\] is \[0\. 1\. 1\.\]",
+    ),
+    "counts to hold": (
+        "counts",
+        {"start": COUNTS[:8], "clamp": ([1, 0, 0], [1, 0, 0])},
+        "clamp for word counts, which can't be held",
+    ),
+    "counts without a start": ("counts", {}, "word counts are sampled at given document lengths; write start=counts"),
+    "a start without words": ("counts", {"start": 0 * COUNTS[:8]}, "start has 8 documents without words"),
+    "a long start": ("counts", {"start": 4 * COUNTS[:8]}, r"start: row 2 has 24 words; expected at most 6"),
+    "a negative state to hold": ("ReLU", {"clamp": ([1, 0, 0], [-1, 0, 0])}, r"clamp values\[0, 0\] is -1;"),
+    "NaN to hold": ("Gaussian", {"clamp": ([1, 0, 0], [np.nan, 0, 0])}, r"clamp values\[0, 0\] is nan"),
+    "an infinite start": ("Gaussian", {"start": np.full((8, 3), np.inf)}, r"start\[0, 0\] is inf"),
+    "no temperature": ("Gaussian", {"beta": 0}, "found beta=0; at infinite temperature real-valued units have no distribution"),
+    "none at the end": ("ReLU", {"beta": [1.0] * 9 + [0.0]}, "found beta=0; .*expected beta > 0"),
+}
+
+
+@pytest.mark.parametrize("name", UNITS_SAMPLES)
+def test_samples_that_the_units_rule_out(name):
+    layer, options, match = UNITS_SAMPLES[name]
+    with pytest.raises(ValueError, match=match):
+        RBM(LAYERS[layer], 4, device="cpu").sample(8, 10, **options)
+
+
+def test_hidden_real_valued_units_have_no_infinite_temperature_either():
+    with pytest.raises(ValueError, match="found beta=0; at infinite temperature"):
+        RBM(4, Gaussian(3), device="cpu").sample(8, 2, beta=[1, 0])
+    assert RBM(LAYERS["groups"], 4, device="cpu").sample(8, 2, beta=0).sum() == 16
+
+
+def test_word_counts_are_visible():
+    match = r"found ReplicatedSoftmax\(3, longest=6\) as layer {}; word counts can only be visible, layer 0"
+    with pytest.raises(ValueError, match=match.format(1)):
+        RBM(4, LAYERS["counts"], device="cpu")
+    with pytest.raises(ValueError, match=match.format(2)):
+        BoltzmannMachine([LAYERS["counts"], 4, LAYERS["counts"]], device="cpu")
+
+
+def test_documents_fit_the_rows():
+    rbm = RBM(LAYERS["counts"], 4, device="cpu")
+    h = np.zeros((2, 4), np.float32)
+    for use in (rbm.mean_visible, lambda h, like: rbm.sample_visible(h, Stream(1), like=like)):
+        with pytest.raises(ValueError, match="found 4 documents for 2 rows; expected like=v with one document a row"):
+            use(h, like=np.ones((4, 3), np.float32))

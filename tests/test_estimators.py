@@ -26,8 +26,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ebm import estimators
-from ebm.estimators import BernoulliRBM
+from ebm.estimators import BernoulliRBM, bernoulli_rbm
 
 ARRAYS = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")
 FORMATS = {
@@ -217,13 +216,13 @@ def test_each_phase_is_averaged_over_its_own_rows(rows: int, chains: int) -> Non
 def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[np.ndarray]]:
     """Copies of the batches that training steps have seen."""
     seen: list[np.ndarray] = []
-    step = estimators.Step.__call__
+    step = bernoulli_rbm.Step.__call__
 
     def record(self: Any, v: np.ndarray) -> Any:
         seen.append(v.copy())
         return step(self, v)
 
-    monkeypatch.setattr(estimators.Step, "__call__", record)
+    monkeypatch.setattr(bernoulli_rbm.Step, "__call__", record)
     return seen
 
 
@@ -291,8 +290,8 @@ def test_partial_fit_learns_batch_by_batch(digits: np.ndarray) -> None:
 
 def test_partial_fit_keeps_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    rbm = estimators.RBM
-    monkeypatch.setattr(estimators, "RBM", lambda *a, **k: built.append(a) or rbm(*a, **k))
+    machine = bernoulli_rbm.Machine
+    monkeypatch.setattr(bernoulli_rbm, "Machine", lambda *a, **k: built.append(a) or machine(*a, **k))
     model = BernoulliRBM(3, random_state=0)
     for seed in range(5):
         model.partial_fit(binary(10, 6, seed))
@@ -483,7 +482,7 @@ def test_values_outside_the_unit_interval_warn_once(layout: str) -> None:
 def test_verbose_prints_a_line_an_iteration(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     X = binary(40, 6)
     seconds = count()
-    monkeypatch.setattr(estimators.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(bernoulli_rbm.time, "perf_counter", lambda: next(seconds))
     quiet = BernoulliRBM(3, n_iter=3, random_state=0).fit(X)
     assert capsys.readouterr().out == ""
     model = BernoulliRBM(3, n_iter=3, random_state=0, verbose=1).fit(X)
@@ -554,14 +553,14 @@ def test_numbers_of_numpy_are_parameters_too() -> None:
 
 
 def test_ctrl_c_leaves_the_last_whole_update(batches: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = estimators.Step.__call__
+    recorded = bernoulli_rbm.Step.__call__
 
     def interrupt(self: Any, v: np.ndarray) -> Any:
         if len(batches) == 2:
             signal.raise_signal(signal.SIGINT)
         return recorded(self, v)
 
-    monkeypatch.setattr(estimators.Step, "__call__", interrupt)
+    monkeypatch.setattr(bernoulli_rbm.Step, "__call__", interrupt)
     model = BernoulliRBM(3, random_state=0, batch_size=5)
     with pytest.raises(KeyboardInterrupt):
         model.fit(binary(50, 4))

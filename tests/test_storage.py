@@ -189,3 +189,8 @@ def test_a_wrong_device_is_not_the_files_fault(saved):
     with pytest.raises(ValueError, match="found device='tpu'; expected 'cpu', 'gpu' or 'auto'") as caught:
         ebm.load(saved, device="tpu")
     assert not isinstance(caught.value, ArchiveError)
+
+
+def test_a_loaded_model_rounds_its_products_as_the_saved_one(tmp_path):
+    RBM(4, 3, device="cpu", precision="bfloat16").save(tmp_path / "a")
+    assert ebm.load(tmp_path / "a", device="cpu").precision == "bfloat16"

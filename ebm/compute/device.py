@@ -224,6 +224,12 @@ def device_of(*arrays: Array) -> Device:
 
     Raises `MixedDevicesError` when they live on several, `TypeError` when one of them is no array of a known device.
     """
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            break
+    else:
+        if arrays:
+            return CPU  # the usual case, without the price of the general one
     found: Device | None = None
     for array in arrays:
         device = CPU if isinstance(array, np.ndarray) else _foreign(array)

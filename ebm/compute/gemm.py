@@ -1,8 +1,8 @@
 """One matrix product for everything: out = alpha a b + beta out, in the BLAS that is there.
 
 On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings, called by its C interface, so that
-`alpha` and `beta` cost no pass of their own. Only one of them ever runs, and the kernels are serial: two thread pools that wait
-actively for work take each other's cores (ten times slower, measured).
+`alpha` and `beta` cost no pass of their own. Only one of them ever runs on several threads, and the kernels are serial: two thread
+pools that wait actively for work take each other's cores (ten times slower, measured).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def gemm(
     if a.shape[1] == 0:
         out[...] = beta * out if beta else 0
     else:
-        _product(device)(a, b, out, alpha, beta)
+        _product(device, a.shape[0] * a.shape[1] * b.shape[1])(a, b, out, alpha, beta)
     return out
 
 
@@ -85,9 +85,13 @@ def library() -> str:
     return _cpu_blas()[0]
 
 
-def _product(device: Device) -> Callable[..., None]:
+# Up to this many multiply-adds NumPy's own call is the cheaper one, a few microseconds against ten, and runs on one thread.
+_SMALL = 1 << 18
+
+
+def _product(device: Device, multiply_adds: int) -> Callable[..., None]:
     if device is CPU:
-        return _cpu_blas()[1]
+        return _array_product if multiply_adds <= _SMALL else _cpu_blas()[1]
     if device.name == "gpu":
         return _cublas
     return _array_product
@@ -99,7 +103,7 @@ def _array_product(a: Array, b: Array, out: Array, alpha: float, beta: float) ->
     if alpha != 1:
         product *= alpha
     if beta:
-        product += beta * out
+        product += out if beta == 1 else beta * out
     out[...] = product
 
 

@@ -156,8 +156,8 @@ class Kernel:
             if not arguments[i].flags.c_contiguous:
                 name = list(self.parameters)[i]
                 raise ValueError(f"kernel {self.name}: {name} is not C-contiguous; write device.asarray({name})")
-        dtypes = {arguments[i].dtype for i in self._floats}
-        if len(dtypes) > 1 or not dtypes <= _FLOATS.keys():
+        real = arguments[self._floats[0]].dtype if self._floats else None
+        if real is not None and (real not in _FLOATS or any(arguments[i].dtype != real for i in self._floats[1:])):
             raise TypeError(
                 f"kernel {self.name}: found dtypes {[str(arguments[i].dtype) for i in self._floats]}; "
                 "expected all float32 or all float64: write device.asarray(array, dtype)"
@@ -167,7 +167,7 @@ class Kernel:
                 raise TypeError(
                     f"kernel {self.name}: found {list(self.parameters)[i]} of {arguments[i].dtype}, expected {dtype}"
                 )
-        if len({arguments[i].shape for i in self._equal}) > 1:
+        if self._equal and any(arguments[i].shape != arguments[self._equal[0]].shape for i in self._equal[1:]):
             shapes = ", ".join(f"{list(self.parameters)[i]} {arguments[i].shape}" for i in self._equal)
             raise ValueError(f"kernel {self.name}: found {shapes}; expected equal shapes")
         return device
@@ -176,6 +176,8 @@ class Kernel:
         converted = list(arguments)
         for i, name, annotation in self._scalars:
             kind, convert, _ = _SCALARS[annotation]
+            if type(arguments[i]) is convert:
+                continue
             if not isinstance(arguments[i], kind):
                 raise TypeError(f"kernel {self.name}: found {name}={arguments[i]!r}; expected {annotation}")
             converted[i] = convert(arguments[i])

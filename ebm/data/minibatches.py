@@ -52,8 +52,8 @@ class Minibatches:
 
     The last batch of an epoch is filled up from the epoch's beginning, so that every batch is full. `data` may be a NumPy array
     or memory map of any numeric dtype, a scipy sparse matrix (its rows become dense batch by batch), or an array on `device`; it
-    isn't copied, except that a host array up to 2 GiB is copied to a GPU whole. `binarization="stochastic"` draws each value anew at each visit,
-    Bernoulli with the value as probability.
+    isn't copied, except that a host array up to 2 GiB is copied to a GPU whole. `binarization="stochastic"` draws each value anew
+    at each visit, Bernoulli with the value as probability.
 
     A batch stays valid until the next one is asked for. Raises `ValueError` when `data` has fewer rows than a batch.
     """

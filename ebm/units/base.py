@@ -128,8 +128,8 @@ class Units(ABC):
         return hash(repr(self))
 
 
-def positive(name: str, value: Any) -> int:
-    """`value` as an int; raises `ValueError` unless it is a whole number of at least 1."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"found {name}={value!r}; expected a whole number of at least 1")
+def positive(name: str, value: Any, least: int = 1) -> int:
+    """`value` as an int; raises `ValueError` unless it is a whole number of at least `least`."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ValueError(f"found {name}={value!r}; expected a whole number of at least {least}")
     return int(value)

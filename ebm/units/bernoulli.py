@@ -63,4 +63,4 @@ class Bernoulli(Units):
 
     def check(self, rows: Any, name: str) -> None:
         """Values in [0, 1]: a grey value is the probability of a one."""
-        check_rows(rows, self.size, name=name)
+        check_rows(rows, self.size, sparse=True, name=name)

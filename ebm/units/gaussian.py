@@ -9,7 +9,8 @@ import numpy as np
 
 from ..compute.device import Array, device_of
 from ..compute.random import Stream
-from ..data.validation import check_rows, check_standardized
+from ..data.scaling import check_standardized
+from ..data.validation import check_rows
 from .base import Units
 
 # The precision of a unit stays within these bounds, in the units of standardized data: a column that is nearly constant can't

@@ -26,7 +26,7 @@ class ReplicatedSoftmax(Units):
     replicated = True
 
     def __init__(self, words: int, longest: int = 1000) -> None:
-        super().__init__(positive("words", words))
+        super().__init__(positive("words", words, least=2))
         self.longest = positive("longest", longest)
         self._word = Softmax(self.size)
         self._lengths: Array | None = None
@@ -47,11 +47,13 @@ class ReplicatedSoftmax(Units):
         """The document lengths, (rows,)."""
         return states.sum(axis=1)
 
-    @property
-    def lengths(self) -> Array:
-        """The document lengths; raises `ValueError` where none were given."""
+    def _lengths_for(self, field: Array) -> Array:
         if self._lengths is None:
             raise ValueError("the lengths of the documents are unknown; write like=v, with counts v of documents so long")
+        if self._lengths.shape != field.shape[:1]:
+            raise ValueError(
+                f"found {self._lengths.shape[0]} documents for {field.shape[0]} rows; expected like=v with one document a row"
+            )
         return self._lengths
 
     def energy(self, states: Array, bias: Array) -> Array:
@@ -60,19 +62,19 @@ class ReplicatedSoftmax(Units):
 
     def log_partition(self, field: Array, beta: float = 1.0) -> Array:
         """D ln sum_k e^field_k."""
-        return self.lengths * self._word.log_partition(field)
+        return self._lengths_for(field) * self._word.log_partition(field)
 
     def mean(self, field: Array, beta: float = 1.0) -> Array:
         """D e^field_k / sum_j e^field_j."""
-        return self.lengths[:, None] * self._word.mean(field)
+        return self._lengths_for(field)[:, None] * self._word.mean(field)
 
     def variance(self, field: Array, beta: float = 1.0) -> Array:
         """D p (1 - p), word by word."""
-        return self.lengths[:, None] * self._word.variance(field)
+        return self._lengths_for(field)[:, None] * self._word.variance(field)
 
     def mode(self, field: Array, beta: float = 1.0) -> Array:
         """D times the likeliest word: the most likely ordered document."""
-        return self.lengths[:, None] * self._word.mode(field)
+        return self._lengths_for(field)[:, None] * self._word.mode(field)
 
     def draw(self, field: Array, stream: Stream, first_row: int = 0, beta: float = 1.0) -> tuple[Array, Array]:
         """(mean, counts of D draws); `field` is overwritten with the mean."""
@@ -82,7 +84,7 @@ class ReplicatedSoftmax(Units):
         cumulative = device.empty(field.shape, field.dtype)
         cumulative[...] = device.xp.cumsum(probability, axis=1)
         lengths = device.empty(field.shape[:1], field.dtype)
-        lengths[...] = self.lengths
+        lengths[...] = self._lengths_for(field)
         tally(cumulative, lengths, sample, self.longest, *stream.take(first_row))
         field[...] = lengths[:, None] * probability
         return field, sample

@@ -23,7 +23,7 @@ class Softmax(Units):
     """
 
     def __init__(self, categories: int, groups: int = 1) -> None:
-        self.categories, self.groups = positive("categories", categories), positive("groups", groups)
+        self.categories, self.groups = positive("categories", categories, least=2), positive("groups", groups)
         super().__init__(self.categories * self.groups)
 
     def arguments(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def place(request, monkeypatch) -> Any:
             pytest.skip(f"there is no {request.param} BLAS to call")
         product = functools.partial(module._cblas, *found)
     monkeypatch.setattr(module, "_cpu_blas", lambda: (request.param, product))
+    monkeypatch.setattr(module, "_SMALL", 0)  # small products too
     return CPU
 
 
@@ -63,6 +64,14 @@ def test_against_numpy_in_float64(place, dtype, alpha, beta):
                 scale = abs(float(alpha)) * abs(exact_a) @ abs(exact_b) + abs(float(beta) * before)
                 error = abs(place.to_host(out) - want) / np.maximum(scale, 1e-300)
                 assert error.max() < (k + 3) * np.finfo(dtype).eps, (n, k, m, transposed_a, transposed_b)
+
+
+def test_only_small_products_bypass_the_library(monkeypatch):
+    called = []
+    monkeypatch.setattr(module, "_cpu_blas", lambda: ("spy", lambda *arguments: called.append(arguments[0].shape)))
+    for n in (64, 65):
+        gemm(np.ones((n, 64), np.float32), np.ones((64, 64), np.float32))
+    assert called == [(65, 64)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

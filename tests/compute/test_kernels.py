@@ -14,13 +14,16 @@ import numba
 import numpy as np
 import pytest
 from strict import import_kernels, translation_unit
+from truncated_normal import exact_moments, quantile_of_tail
 
 import ebm.compute.kernel as module
 from ebm.compute.device import CPU
+from ebm.compute.kernels.counts import tally
 from ebm.compute.kernels.elementary import exp, log, log1p
 from ebm.compute.kernels.logistic import logistic, logistic_sample, softplus
 from ebm.compute.kernels.philox import reference_words
 from ebm.compute.kernels.sampling import bernoulli, categorical, normal, to_uniform, uniform
+from ebm.compute.kernels.truncated import truncated_moments, truncated_sample
 
 ADDRESS = np.array([0x9ABCDEF0, 0x12345678, 77, 2**32 - 2], np.uint32)  # the offset carries the draw over its end
 OFFSET, FIRST_ROW = 3, 2**32 - 5  # and the rows over theirs
@@ -35,7 +38,8 @@ Margin = Callable[..., np.ndarray]
 class Row:
     """How to call a kernel, and how near its results are to the reference's.
 
-    `ulps` bounds the error in units of eps max(1, |reference|); 0 means equal bit for bit. Results named in `samples` are 0 or 1
+    `ulps` bounds the error in units of eps max(1, |reference|), where it is not None `ulps_float64` does for float64; 0 means equal
+    bit for bit. Results named in `samples` are 0 or 1
     by a comparison: they may differ only where its two sides, given as a margin, are equal but for rounding.
     """
 
@@ -43,6 +47,7 @@ class Row:
     ulps: float = 0
     samples: dict[str, Margin] = field(default_factory=dict)
     shapes: tuple[tuple[int, ...], ...] = ((0, 5), (3, 0), (1, 1), (13, 17))
+    ulps_float64: float | None = None
     more_shapes: tuple[tuple[int, ...], ...] = ((7,),)  # in float32 only: each number of axes is compiled anew
 
 
@@ -60,6 +65,28 @@ def address(first_row: int = FIRST_ROW) -> dict[str, Any]:
 
 def uniforms(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return to_uniform(reference_words(shape, ADDRESS, OFFSET, FIRST_ROW), np.dtype(dtype))
+
+
+def wide_fields(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Fields on both sides of every branch of the truncated normal, the asymptotic one of -50 too."""
+    wide = fields(rng, shape, dtype)
+    wide.reshape(-1)[::5] *= 20
+    return wide
+
+
+LONGEST = 11
+
+
+def draws(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
+    """Weights, some of them zero, and numbers of draws from none to more than there may be."""
+    weights = rng.random(shape) * (rng.random(shape) < 0.7)
+    return {
+        "cumulative": weights.cumsum(axis=1).astype(dtype),
+        "lengths": rng.integers(0, LONGEST + 3, shape[:1]).astype(dtype),
+        "out": out(shape, dtype),
+        "longest": LONGEST,
+        **address(),
+    }
 
 
 def logistic_margin(field: np.ndarray, **_: Any) -> np.ndarray:
@@ -114,6 +141,19 @@ ROWS = {
         samples={"sample": logistic_margin},
         more_shapes=((7,), (2, 3, 5)),
     ),
+    "truncated_moments": Row(
+        lambda rng, shape, dtype: {"field": wide_fields(rng, shape, dtype)}
+        | {name: out(shape, dtype) for name in ("mean", "variance", "log_partition")},
+        ulps=2,
+        ulps_float64=20_000,  # 1 - r m cancels, and a GPU contracts a b + c
+    ),
+    "truncated_sample": Row(
+        lambda rng, shape, dtype: {"field": wide_fields(rng, shape, dtype), "sample": out(shape, dtype), **address()},
+        ulps=2,
+        ulps_float64=500,
+        more_shapes=((7,), (2, 3, 5)),
+    ),
+    "tally": Row(draws, shapes=((0, 4), (1, 1), (13, 17)), more_shapes=()),
     "momentum_step": Row(lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "velocity"), ulps=2, **VECTORS),
     "nesterov_step": Row(
         lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "gradient", "velocity"), ulps=4, **VECTORS
@@ -142,13 +182,14 @@ def call(function: Callable[..., None], device: Any, arguments: dict[str, Any]) 
 def assert_near(
     row: Row, got: dict[str, np.ndarray], want: dict[str, np.ndarray], arguments: dict[str, Any], eps: float
 ) -> None:
+    ulps = row.ulps if row.ulps_float64 is None or eps > 1e-10 else row.ulps_float64
     for name in want:
         if name in row.samples:
             near = np.abs(row.samples[name](**arguments)) <= 8 * eps
             assert (near | (got[name] == want[name])).all(), f"{name} differs where the margin is not within rounding"
-        elif row.ulps and want[name].dtype.kind == "f":
+        elif ulps and want[name].dtype.kind == "f":
             error = np.abs(got[name].astype(float) - want[name]) / np.maximum(1, np.abs(want[name])) / eps
-            assert error.max(initial=0) <= row.ulps, name
+            assert error.max(initial=0) <= ulps, name
         else:
             np.testing.assert_array_equal(got[name], want[name], name)
 
@@ -247,7 +288,14 @@ def test_ends_of_the_uniform(device, row, dtype):
         assert call(logistic_sample, device, {"field": np.full((1, 1), x, dtype), "sample": result, **at_row})["sample"] == want
     normals = call(normal, device, {"out": out((1, 4), dtype), **at_row})["out"]
     assert np.hypot(*normals[0, :2]) == pytest.approx(np.sqrt(50 * np.log(2)) if row == LEAST else 0, abs=3e-4)
+    for x in (-1000, -60, -5, 0, 5, 1000):
+        cut = call(truncated_sample, device, {"field": np.full((1, 1), x, dtype), "sample": result, **at_row})["sample"][0, 0]
+        # P(state > x) is 2^-25, or all but 2^-25, which is at x = 0 next to nothing
+        assert cut == pytest.approx(quantile_of_tail(2**-25 if row == LEAST else 1 - 2**-25, x), rel=1e-4, abs=1e-7)
     for possible in range(5):
+        counted = {"cumulative": (np.arange(5)[None] >= possible).astype(dtype), "lengths": np.full(1, 3, dtype)}
+        counts = call(tally, device, {**counted, "out": out((1, 5), dtype), "longest": 3, **at_row})["out"]
+        assert counts[0, possible] == 3
         field = np.full((1, 5), -np.inf, dtype)
         field[0, possible] = 3
         chosen = call(categorical, device, {"field": field, "out": out((1, 5), dtype), "categories": 5, **at_row})["out"]
@@ -265,6 +313,49 @@ def test_categorical_is_one_hot_and_never_impossible(device, dtype):
     assert set(np.unique(sample)) == {0, 1}
     assert (sample.sum(axis=2) == 1).all()
     assert (sample.sum(axis=(0, 1))[[0, 2, 5]] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_truncated_normal_is_right_everywhere(device, dtype):
+    """Against decimal arithmetic: between cancellation and the asymptotic series too, and where e^(z^2 / 2) would overflow."""
+    z = np.concatenate([-np.geomspace(1e-3, 1e4, 150), [0, -49.99, -50.01], np.geomspace(1e-3, 1e3, 60)]).astype(dtype)[None]
+    arguments = {"field": z} | {name: out(z.shape, dtype) for name in ("mean", "variance", "log_partition")}
+    got = call(truncated_moments, device, arguments)
+    mean, variance, log_partition = np.array([exact_moments(float(x)) for x in z[0]]).T
+    series, rounding = (1e-8, 1e-7), 2 * np.finfo(dtype).eps
+    np.testing.assert_allclose(got["mean"][0], mean, rtol=rounding + series[0])
+    np.testing.assert_allclose(got["variance"][0], variance, rtol=rounding + series[1])
+    np.testing.assert_allclose(got["log_partition"][0], log_partition, rtol=rounding, atol=10 * rounding)
+    drawn = call(truncated_sample, device, {"field": z, "sample": out(z.shape, dtype), **address()})
+    np.testing.assert_array_equal(drawn["field"], got["mean"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_truncated_normal_is_drawn_by_inversion(device, dtype):
+    """The draw is the point that a share u of the distribution lies above, for small and large u and any field."""
+    z = np.tile(np.array([-1e4, -300, -51, -49, -5, -0.1, 0, 0.1, 3, 6, 40, 1000]), (400, 1)).astype(dtype)
+    words = reference_words(z.shape, ADDRESS, OFFSET, FIRST_ROW)
+    u = ((words >> np.uint32(8)).astype(float) + 0.5) * 2.0**-24
+    got = call(truncated_sample, device, {"field": z, "sample": out(z.shape, dtype), **address()})["sample"]
+    want = quantile_of_tail(u, z.astype(float))
+    np.testing.assert_allclose(got, want, rtol=1e-7 + 2 * np.finfo(dtype).eps, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tallies_count_their_draws(device, dtype):
+    """As many as are asked for, none of what has no weight, and a longer row begins with the draws of a shorter one."""
+    rng = np.random.default_rng(0)
+    weights = rng.random((30, 9)) * (np.arange(9) % 4 != 0)
+    arguments = {"cumulative": weights.cumsum(axis=1).astype(dtype), "lengths": None, "out": out((30, 9), dtype), "longest": 50}
+    before = np.zeros((30, 9))
+    for length in (0, 1, 4, 5, 49, 50, 51, 1000):
+        arguments["lengths"] = np.full(30, length, dtype)
+        counts = call(tally, device, arguments | address())["out"]
+        assert (counts.sum(axis=1) == min(length, 50)).all()
+        assert not counts[:, ::4].any()
+        assert (counts >= before).all()
+        before = counts
+    assert len(np.unique(counts, axis=0)) == 30
 
 
 # Float64 from the C library is the truth for float32, Python's integers and fractions are not needed beyond it.
@@ -303,6 +394,18 @@ def test_extreme_fields(device, kernel, truth, dtype):
 def test_nan_stays_nan(device, kernel, dtype):
     got = call(kernel, device, {"field": np.full((1, 9), np.nan, dtype), "out": out((1, 9), dtype)})["out"]
     assert np.isnan(got).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_has_no_truncated_normal(device, dtype):
+    """A run that diverges shows in the moments and does not end up as an innocent zero."""
+    arrays = {name: out((1, 9), dtype) for name in ("mean", "variance", "log_partition")}
+    nan = np.full((1, 9), np.nan, dtype)
+    got = call(truncated_moments, device, {"field": nan, **arrays})
+    assert np.isnan([got[name] for name in arrays]).all()
+    got = call(truncated_sample, device, {"field": nan, "sample": out((1, 9), dtype), **address()})
+    assert np.isnan(got["field"]).all()
+    assert np.isnan(got["sample"]).all()
 
 
 @numba.njit(cache=True)

@@ -296,7 +296,7 @@ extern "C" __global__ void truncated_sample(T* field, T* sample, const unsigned*
             double u = ((double)(random.word[q] >> 8) + 0.5) * 5.9604644775390625e-8;
             double p = log(u) + (z < 0 ? tail : log1p(-exp(tail)));
             double y = p <= -0.69314718055994531 ? inverse_log_tail(p) : -inverse_log_tail(log(-expm1(p)));
-            sample[e] = (T)(y + z > 0 ? y + z : 0);
+            sample[e] = (T)(y + z < 0 ? 0 : y + z);
             field[e] = (T)ratio_and_mean(z).mean;
         }
     }

@@ -1,9 +1,8 @@
-"""The scikit-learn face: estimators that follow scikit-learn's rules and learn with this package's kernels, on the CPU."""
+"""BernoulliRBM: a drop-in for scikit-learn's class of that name."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,20 +13,17 @@ from sklearn.utils import check_array, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .compute.device import CPU
-from .compute.gemm import gemm
-from .compute.kernels.logistic import logistic, softplus
-from .compute.random import Stream
-from .learning import PCD, Step
-from .rbm import RBM
-from .training.callbacks import Callback
-from .training.loop import Run, train
-from .training.optimizers import SGD
-from .units import Bernoulli
-
-_DTYPES = (np.float64, np.float32)  # the first is what integers and booleans become
-# Rows that are evaluated at once.
-_BLOCK = 1000
+from ..compute.device import CPU
+from ..compute.gemm import gemm
+from ..compute.kernels.logistic import logistic, softplus
+from ..compute.random import Stream
+from ..learning import PCD, Step
+from ..rbm import RBM as Machine
+from ..training.callbacks import Callback
+from ..training.loop import Run, train
+from ..training.optimizers import SGD
+from ..units import Bernoulli
+from .inputs import BLOCK, DTYPES, seed_from, warn_outside
 
 
 class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -92,8 +88,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         `verbose` prints the mean pseudo-likelihood of `X` and the time of each iteration. After Ctrl-C the attributes are those of
         the last whole update. Raises `ValueError` for NaN, infinities and parameters out of range, before anything changes.
         """
-        X = validate_data(self, X, accept_sparse="csr", dtype=_DTYPES)
-        _warn_outside(X)
+        X = validate_data(self, X, accept_sparse="csr", dtype=DTYPES)
+        warn_outside(X)
         rng = check_random_state(self.random_state)
         for name in ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_"):
             self.__dict__.pop(name, None)
@@ -107,8 +103,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         Raises `ValueError` for NaN, infinities, another number of features and parameters out of range.
         """
-        X = validate_data(self, X, accept_sparse="csr", dtype=_DTYPES, reset=not hasattr(self, "components_"))
-        _warn_outside(X)
+        X = validate_data(self, X, accept_sparse="csr", dtype=DTYPES, reset=not hasattr(self, "components_"))
+        warn_outside(X)
         step = self._training(X, self._continued_random_state())
         step(CPU.asarray(X.toarray() if sparse.issparse(X) else X, step.rbm.dtype))
         return self
@@ -116,9 +112,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def transform(self, X: Any) -> np.ndarray:
         """P(h = 1 | v) for the rows v of `X` (n_samples, n_features), dense or sparse: (n_samples, n_components)."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=_DTYPES, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=DTYPES, reset=False)
         means = np.empty((X.shape[0], self.components_.shape[0]), np.result_type(X.dtype, self.components_.dtype))
-        for rows in gen_batches(X.shape[0], _BLOCK):
+        for rows in gen_batches(X.shape[0], BLOCK):
             logistic(self._hidden_field(X[rows]), means[rows])
         return means
 
@@ -129,10 +125,10 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             return self.gibbs(np.reshape(v, (1, -1)))[0]
         # names of features are not compared: what this method returns has none, and goes into the next call
         v = check_array(v, accept_sparse="csr", dtype=np.result_type(self.components_, np.float32))
-        stream = Stream(_seed(self._continued_random_state()), "gibbs")
+        stream = Stream(seed_from(self._continued_random_state()), "gibbs")
         visible, hidden = self._units()
         samples = []
-        for rows in gen_batches(v.shape[0], _BLOCK):
+        for rows in gen_batches(v.shape[0], BLOCK):
             h = hidden.sample(self._hidden_field(v[rows]), stream)
             field = gemm(h, _operand(self.components_, h.dtype))
             field += self.intercept_visible_
@@ -146,14 +142,14 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         drawn anew for each row. The rows are taken for binary ones.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=_DTYPES, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=DTYPES, reset=False)
         return self._pseudo_likelihood(X)
 
     def _pseudo_likelihood(self, X: Any) -> np.ndarray:
         flips = check_random_state(self.random_state).randint(0, X.shape[1], X.shape[0])
         hidden = self._units()[1]
         scores = []
-        for rows in gen_batches(X.shape[0], _BLOCK):
+        for rows in gen_batches(X.shape[0], BLOCK):
             v, i = X[rows], flips[rows]
             change = 1 - 2 * np.asarray(v[np.arange(len(i)), i]).ravel()
             field = self._hidden_field(v)
@@ -202,7 +198,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         optimizer = SGD(float(self.learning_rate))
         step, used, views = self.__dict__.get("_run", (None, None, {}))
         if step is None or any(getattr(self, name) is not view for name, view in views.items()):
-            rbm = RBM(n_features, n_components, device=CPU, dtype=np.result_type(self.components_, np.float32))
+            rbm = Machine(n_features, n_components, device=CPU, dtype=np.result_type(self.components_, np.float32))
             views = {"components_": rbm.weights.T, "intercept_hidden_": rbm.hidden.bias, "intercept_visible_": rbm.visible.bias}
             for name, view in views.items():
                 view[...] = getattr(self, name)
@@ -215,7 +211,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         chains[...] = self.h_samples_
         self.h_samples_ = chains
         step.chains = {"hidden": chains}
-        step.stream = Stream(_seed(rng), "learning")
+        step.stream = Stream(seed_from(rng), "learning")
         return step
 
     def _continued_random_state(self) -> np.random.RandomState:
@@ -280,18 +276,3 @@ def _operand(array: np.ndarray, dtype: Any) -> np.ndarray:
     """`array` as a matrix product takes it, copied only where it must be."""
     array = np.asarray(array, dtype)
     return array if array.flags.forc else np.ascontiguousarray(array)
-
-
-def _seed(rng: np.random.RandomState) -> int:
-    return int(rng.randint(np.iinfo(np.int64).max, dtype=np.int64))
-
-
-def _warn_outside(X: Any) -> None:
-    values = X.data if sparse.issparse(X) else X
-    least, largest = (values.min(), values.max()) if values.size else (0, 0)
-    if least < 0 or largest > 1:
-        warnings.warn(
-            f"X holds values from {least:g} to {largest:g}; a visible unit takes them for probabilities, numbers in [0, 1]: rescale "
-            "them, for instance with sklearn.preprocessing.MinMaxScaler()",
-            stacklevel=4,
-        )

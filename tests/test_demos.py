@@ -1,0 +1,79 @@
+"""The demos run, and what they print and draw is what they claim."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from ebm import data
+from ebm.data import DataFileError
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(name: str, out: Path) -> str:
+    """The standard output of a quick run; what it wrote lies in `out`."""
+    command = [sys.executable, "-W", "error", "-m", f"demos.{name}", "--out", str(out), "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "step/s" in done.stderr  # the progress bar
+    return done.stdout
+
+
+def need(*names: str) -> None:
+    if "EBM_DATA" not in os.environ:
+        pytest.skip("needs the data sets: set EBM_DATA")
+    for name in names:
+        try:
+            data.load(name)
+        except DataFileError as error:
+            pytest.skip(f"{name} is not in EBM_DATA: {error}")
+
+
+def ink(path: Path) -> float:
+    """The standard deviation of a picture's gray values: zero for a blank one."""
+    return float(imread(path)[:, :, :3].mean(axis=2).std())
+
+
+def test_digits(tmp_path: Path) -> None:
+    printed = run("digits", tmp_path)
+    figures = {
+        line[:44].strip(): float(line[44:].split()[0]) for line in printed.splitlines() if line[44:52].strip()[:1].isdigit()
+    }
+    assert figures["RBM, one pass up and down"] < 0.5 * figures["mean of the training digits"]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"filters.png", "samples.png", "inpainting.png"}
+    assert all(ink(path) > 0.1 for path in tmp_path.glob("*.png"))
+
+
+def test_faces(tmp_path: Path) -> None:
+    need("frey-faces", "olivetti-faces")
+    run("faces", tmp_path)
+    figures = json.loads((tmp_path / "faces.json").read_text())
+    for name in ("frey-faces", "olivetti-faces"):
+        assert figures[name]["RBM, 12 hidden units, exact"] > figures[name]["mean alone: diagonal Gaussian"] + 20
+    assert len(list(tmp_path.glob("*.png"))) == 8
+
+
+def test_patches(tmp_path: Path) -> None:
+    need("cifar10-subset")
+    run("patches", tmp_path)
+    figures = json.loads((tmp_path / "patches.json").read_text())
+    assert figures["RBM, 20 hidden units, exact"] > figures["mean alone: diagonal Gaussian"]
+    assert 0.01 < figures["mean activation, 100 sparse units"] < 0.08
+    assert ink(tmp_path / "filters.png") > 0.05
+
+
+def test_topics(tmp_path: Path) -> None:
+    need("20news-w100")
+    run("topics", tmp_path)
+    figures = json.loads((tmp_path / "topics.json").read_text())
+    words = {word for topic in figures["topics"] for word in topic["words"]}
+    assert len(figures["topics"]) == 50
+    assert {"god", "windows", "team"} <= words
+    chance = np.mean(np.unique(data.load("20news-w100")[0].labels, return_counts=True)[1] / 10_000)
+    assert figures["replicated softmax, 50 units"]["100"] > chance + 0.25
