@@ -29,10 +29,12 @@ def halve_the_field(monkeypatch, units):
     monkeypatch.setattr(type(units), "sample", broken)
 
 
-def swept(rbm, states, stream, beta, sweeps=4):
+def swept(rbm, states, stream, beta, sweeps=3):
+    """Some sweeps, and one more by the methods for one layer."""
     for _ in range(sweeps):
         states = rbm.sweep(states, "sample", stream, beta=beta)
-    return states
+    h = rbm.sample_hidden(states[0], stream, beta)
+    return rbm.sample_visible(h, stream, beta, like=states[0]), h
 
 
 @every_pair

@@ -69,6 +69,9 @@ def test_means_and_sums_at_another_temperature(name):
     v = rows_of(rbm, 0)
     found = rbm.update(1, [v, None], "mean", beta=beta)
     np.testing.assert_allclose(found, summed(rbm, 1, v, beta)[1], rtol=1e-9, atol=1e-11)
+    # what is most likely stays so
+    modes = [rbm.update(1, [v, None], "mode", beta=b) for b in (beta, 1.0)]
+    np.testing.assert_allclose(*modes, rtol=1e-12)
     found = rbm.hidden.units.log_partition(rbm.hidden_field(v, beta), beta)
     rest = -beta * energy(rbm, v, np.zeros((len(v), rbm.hidden.units.size)))
     np.testing.assert_allclose(found + rest, summed(rbm, 1, v, beta)[0], rtol=1e-10, atol=1e-10)
@@ -188,6 +191,12 @@ def test_the_layer_with_fewer_states_is_summed(monkeypatch):
         assert np.isfinite(exact_log_partition(rbm))
     with pytest.raises(ValueError, match=r"neither layer with at most 2\^25 states"):
         exact_log_partition(RBM(5, 6, device="cpu"))
+    monkeypatch.undo()
+    listed, states_of = [], Bernoulli.states
+    monkeypatch.setattr(Bernoulli, "states", lambda self, *ends: (listed.append(self.size), states_of(self, *ends))[1])
+    for sizes in ((9, 4), (4, 9)):
+        exact_log_partition(RBM(*sizes, device="cpu"))
+    assert set(listed) == {4}
     # without weights a product over units
     rbm.weights[...] = 0
     assert exact_log_partition(rbm) == pytest.approx(20 * np.log(2 * np.pi) + 4 * np.log(2), rel=1e-12)

@@ -54,7 +54,7 @@ ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 FAR = -50.0
 # Hastings' rational start for the inverse of the upper tail (Abramowitz & Stegun 26.2.23), good to 4.5e-4.
 HASTINGS = (2.515517, 0.802853, 0.010328, 1.432788, 0.189269, 0.001308)
-NEWTON_STEPS = 3
+NEWTON_STEPS = 2
 
 
 def _erfcx(x: Array) -> Array:
@@ -203,7 +203,7 @@ __device__ inline double inverse_log_tail(double p) {
     double s = sqrt(-2 * p);
     double y = s - (2.515517 + s * (0.802853 + s * 0.010328)) / (1 + s * (1.432788 + s * (0.189269 + s * 0.001308)));
     y = y > 0 ? y : 0;
-    for (int step = 0; step < 3; ++step) y += (log_tail(y) - p) * erfcx_series(y * ROOT_HALF) / ROOT_2_OVER_PI;
+    for (int step = 0; step < 2; ++step) y += (log_tail(y) - p) * erfcx_series(y * ROOT_HALF) / ROOT_2_OVER_PI;
     return y;
 }
 
