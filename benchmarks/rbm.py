@@ -3,21 +3,22 @@
     python -m benchmarks.rbm --peers torch,sklearn
 
 Every contestant trains the same machine (784 x 512 Bernoulli units, batches of 100, float32 by default) with momentum, weight
-decay and biases, except scikit-learn, which has neither momentum nor decay and does PCD-1. "torch" is written as tutorials write it;
-"torch, tuned" accumulates the products into the velocity and samples by comparison with uniforms, the fastest eager code that
-we found. Before timing, all contestants' mean updates from one state are compared.
+decay and biases, except scikit-learn, which has neither momentum nor decay and does PCD-1. "torch" is written as tutorials write
+it; "torch, tuned" accumulates the products into the velocity and samples by comparison with uniforms, the fastest eager code that
+we found. Before timing, the changes of the weights from one state are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import in_turn, table, write_json
+from benchmarks.timing import Contestant, Process, in_turn, table, write_json
 from ebm import CD, RBM
 from ebm.compute import gemm as products
 from ebm.compute.device import CPU
@@ -27,13 +28,20 @@ from ebm.learning import Step
 from ebm.training import SGD, WeightDecay
 
 RATE, MOMENTUM, DECAY = 0.01, 0.5, 1e-4
-Weights = Callable[[], np.ndarray]
-Contestant = tuple[Callable[[], object], Weights]
 
 
-def ours(data: np.ndarray, weights: np.ndarray, batch: int) -> Contestant:
+def problem(visible: int, hidden: int) -> tuple[np.ndarray, np.ndarray]:
+    """Data (10000, visible) of binary rows with a low-dimensional cause behind each, so that there is something to learn, and
+    initial weights (visible, hidden); the same at each call."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(10_000, 20)) @ rng.normal(size=(20, visible)) > 4
+    return CPU.asarray(data, np.float32), CPU.asarray(rng.normal(size=(visible, hidden)) * 0.01, np.float32)
+
+
+def ours(visible: int, hidden: int, batch: int) -> Contestant:
     """A step of `RBM.fit`, the gathering of the batch included."""
-    rbm = RBM(*weights.shape, device="cpu", seed=1)
+    data, weights = problem(visible, hidden)
+    rbm = RBM(visible, hidden, device="cpu", seed=1)
     rbm.weights[...] = weights
     batches = Minibatches(data, batch)
     step = Step(
@@ -48,9 +56,10 @@ def ours(data: np.ndarray, weights: np.ndarray, batch: int) -> Contestant:
     return lambda: step(batches.batch(*divmod(step.step, len(batches)))), lambda: rbm.weights
 
 
-def products_alone(data: np.ndarray, weights: np.ndarray, batch: int) -> Callable[[], object]:
+def products_alone(visible: int, hidden: int, batch: int) -> Contestant:
     """The step's matrix products in the same library: the floor."""
-    v, h = CPU.asarray(data[:batch]), CPU.zeros((batch, weights.shape[1]), np.float32)
+    data, weights = problem(visible, hidden)
+    v, h = CPU.asarray(data[:batch]), CPU.zeros((batch, hidden), np.float32)
     v2, w = CPU.asarray(data[:batch] + 0), CPU.asarray(weights + 0)
     up, down, gradient = CPU.zeros(h.shape, h.dtype), CPU.zeros(v.shape, v.dtype), CPU.zeros(w.shape, w.dtype)
 
@@ -61,13 +70,14 @@ def products_alone(data: np.ndarray, weights: np.ndarray, batch: int) -> Callabl
         gemm(v.T, h, gradient, beta=MOMENTUM)
         gemm(v2.T, h, gradient, beta=1.0)
 
-    return floor
+    return floor, None
 
 
-def torch_eager(data: np.ndarray, weights: np.ndarray, batch: int, tuned: bool) -> Contestant:
+def torch_eager(visible: int, hidden: int, batch: int, tuned: bool) -> Contestant:
     """CD-1 in eager PyTorch, on its own threads."""
     import torch
 
+    data, weights = problem(visible, hidden)
     x, w = torch.from_numpy(data), torch.from_numpy(weights.copy())
     b, c = torch.zeros(weights.shape[0]), torch.zeros(weights.shape[1])
     vw, vb, vc = torch.zeros_like(w), torch.zeros_like(b), torch.zeros_like(c)
@@ -104,33 +114,29 @@ def torch_eager(data: np.ndarray, weights: np.ndarray, batch: int, tuned: bool) 
     return fast if tuned else plain, lambda: w.numpy()
 
 
-def sklearn_partial_fit(data: np.ndarray, weights: np.ndarray, batch: int) -> Contestant:
+def sklearn_partial_fit(visible: int, hidden: int, batch: int) -> Contestant:
     """scikit-learn's PCD-1 on one batch."""
     from sklearn.neural_network import BernoulliRBM
 
-    rbm = BernoulliRBM(n_components=weights.shape[1], learning_rate=RATE, batch_size=batch, random_state=0)
-    rbm.partial_fit(data[:batch])
-    rbm.components_ = np.ascontiguousarray(weights.T)
+    data, _ = problem(visible, hidden)
+    rbm = BernoulliRBM(n_components=hidden, learning_rate=RATE, batch_size=batch, random_state=0)
     rng = np.random.default_rng(0)
-    return lambda: rbm.partial_fit(data[rng.integers(0, len(data), batch)]), lambda: rbm.components_.T
+    return lambda: rbm.partial_fit(data[rng.integers(0, len(data), batch)]), None
 
 
-def sklearn_fit(data: np.ndarray, weights: np.ndarray, batch: int, steps: int) -> Callable[[], object]:
-    """scikit-learn's `fit` over `steps` batches."""
+def sklearn_fit(visible: int, hidden: int, batch: int) -> Contestant:
+    """scikit-learn's `fit` over 20 batches; divide by 20."""
     from sklearn.neural_network import BernoulliRBM
 
-    rbm = BernoulliRBM(n_components=weights.shape[1], learning_rate=RATE, batch_size=batch, n_iter=1, random_state=0)
-    return lambda: rbm.fit(data[: batch * steps])
+    data, _ = problem(visible, hidden)
+    rbm = BernoulliRBM(n_components=hidden, learning_rate=RATE, batch_size=batch, n_iter=1, random_state=0)
+    return lambda: rbm.fit(data[: 20 * batch]), None
 
 
-def check(contestants: dict[str, Contestant], data: np.ndarray, weights: np.ndarray, steps: int = 40) -> None:
-    """Raise unless all contestants, from the same weights, have moved them the same way after some steps."""
-    moved = {}
-    for name, (call, current) in contestants.items():
-        for _ in range(steps):
-            call()
-        moved[name] = (current() - weights).ravel()
-    (first, reference), *others = moved.items()
+def check(contestants: Mapping[str, Process], steps: int = 40) -> None:
+    """Raise unless all contestants, from the same weights, move them the same way in some steps."""
+    changes = {name: contestant.change(steps).ravel() for name, contestant in contestants.items()}
+    (first, reference), *others = changes.items()
     for name, change in others:
         cosine = change @ reference / np.linalg.norm(change) / np.linalg.norm(reference)
         ratio = np.linalg.norm(change) / np.linalg.norm(reference)
@@ -146,42 +152,33 @@ def main() -> None:
     parser.add_argument("--visible", type=int, default=784)
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--calls", type=int, default=60)
     parser.add_argument("--json", type=Path, help="where to write the figures, for instance benchmarks/results/rbm.json")
     options = parser.parse_args()
-    rng = np.random.default_rng(0)
-    # a low-dimensional cause behind every row, so that there is something to learn and the updates have a direction
-    causes, loadings = rng.normal(size=(10_000, 20)), rng.normal(size=(20, options.visible))
-    data = CPU.asarray(causes @ loadings > 4, np.float32)
-    weights = CPU.asarray(rng.normal(size=(options.visible, options.hidden)) * 0.01, np.float32)
     peers = set(filter(None, options.peers.split(",")))
     if unknown := peers - {"torch", "sklearn"}:
         raise SystemExit(f"unknown peers {sorted(unknown)}; known are torch, sklearn")
 
-    batch = options.batch
-    contestants: dict[str, Contestant] = {"ours": ours(data, weights, batch)}
+    size = options.visible, options.hidden, options.batch
+    contestants = {"ours": Process(partial(ours, *size))}
     if "torch" in peers:
-        contestants["torch"] = torch_eager(data, weights, batch, tuned=False)
-        contestants["torch, tuned"] = torch_eager(data, weights, batch, tuned=True)
-    check(contestants, data, weights)
-    calls: dict[str, Callable[[], object]] = {name: call for name, (call, _) in contestants.items()}
-    calls["products alone"] = products_alone(data, weights, batch)
-    times = in_turn(calls, options.rounds, options.calls)
-    if "sklearn" in peers:
-        calls = {"ours ": calls["ours"], "sklearn, partial_fit": sklearn_partial_fit(data, weights, batch)[0]}
-        slow = in_turn(calls, options.rounds, max(1, options.calls // 5))
-        steps = max(2, options.calls // 5)
-        slow["sklearn, fit"] = [
-            t / steps for t in in_turn({"fit": sklearn_fit(data, weights, batch, steps)}, options.rounds, 1)["fit"]
-        ]
-    print(f"\nCD-1, {options.visible} x {options.hidden}, batch {batch}, float32, BLAS: {products.library()}")
+        contestants["torch"] = Process(partial(torch_eager, *size, tuned=False))
+        contestants["torch, tuned"] = Process(partial(torch_eager, *size, tuned=True))
+    check(contestants)
+    contestants["products alone"] = Process(partial(products_alone, *size))
+    times = in_turn(contestants, options.rounds, options.calls)
+    print(f"\nCD-1, {size[0]} x {size[1]}, batch {size[2]}, float32, BLAS: {products.library()}")
     print(table(times, "ours"))
     if "sklearn" in peers:
+        pair = {"ours ": contestants["ours"], "sklearn, partial_fit": Process(partial(sklearn_partial_fit, *size))}
+        pair["sklearn, fit"] = Process(partial(sklearn_fit, *size))
+        slow = in_turn(pair, options.rounds, 20)
+        slow["sklearn, fit"] = [seconds / 20 for seconds in slow["sklearn, fit"]]
         print(table(slow, "ours "))
         times |= slow
     if options.json:
-        settings = {"visible": options.visible, "hidden": options.hidden, "batch": batch, "calls": options.calls}
+        settings: dict[str, Any] = {"visible": size[0], "hidden": size[1], "batch": size[2], "calls": options.calls}
         write_json(options.json, "CD-1 step", settings, times)
 
 

@@ -1,37 +1,85 @@
-"""Timing in turn: every round runs each contestant once, so that a machine whose speed drifts slows all of them alike."""
+"""Timing in turn: every contestant lives in a process of its own, and every round runs each of them once.
+
+A machine whose speed drifts then slows all of them alike, and no library's threads share a process with another's. Rounds are to
+be short against the drift: a shared server changed its speed by half every few seconds.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import multiprocessing
 import platform
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ebm.compute import gemm
 
+# A step to call, and the weights that it trains, as they are now (None where there are none to compare).
+Contestant = tuple[Callable[[], object], Callable[[], np.ndarray] | None]
 
-def in_turn(contestants: Mapping[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, list[float]]:
-    """Seconds per call of each contestant in each round, the mean over `calls` calls that follow a tenth as many unmeasured ones.
 
-    The unmeasured calls are for the thread pools: the last contestant's threads may still be spinning when the next one starts.
-    """
+class Process:
+    """A contestant, made by calling `make` in a process of its own."""
+
+    def __init__(self, make: Callable[[], Contestant]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(make, other), daemon=True)
+        self._process.start()
+        other.close()
+
+    def change(self, steps: int) -> np.ndarray:
+        """How the weights change over some steps."""
+        return self._ask("change", steps)
+
+    def seconds(self, calls: int) -> float:
+        """Seconds per call, the mean over `calls` calls that follow a tenth as many unmeasured ones."""
+        return self._ask("seconds", calls)
+
+    def _ask(self, *request: Any) -> Any:
+        self._pipe.send(request)
+        return self._pipe.recv()
+
+
+def _serve(make: Callable[[], Contestant], pipe: Connection) -> None:
+    call, weights = make()
+    call()  # compilation
+    while True:
+        try:
+            what, number = pipe.recv()
+        except EOFError:
+            return
+        if what == "change":
+            assert weights is not None
+            before = weights().copy()
+            for _ in range(number):
+                call()
+            pipe.send(weights() - before)
+            continue
+        for _ in range(max(1, number // 10)):
+            call()
+        start = time.perf_counter()
+        for _ in range(number):
+            call()
+        pipe.send((time.perf_counter() - start) / number)
+
+
+def in_turn(contestants: Mapping[str, Process], rounds: int, calls: int) -> dict[str, list[float]]:
+    """Seconds per call of each contestant in each round."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    for call in contestants.values():
-        call()  # compilation
     for _ in range(rounds):
-        for name, call in contestants.items():
-            for _ in range(max(1, calls // 10)):
-                call()
-            start = time.perf_counter()
-            for _ in range(calls):
-                call()
-            times[name].append((time.perf_counter() - start) / calls)
+        for name, contestant in contestants.items():
+            time.sleep(0.2)  # until the last one's threads, which wait actively for a while, are asleep
+            times[name].append(contestant.seconds(calls))
     return times
 
 

@@ -211,14 +211,15 @@ class RBM(BoltzmannMachine):
         seed: int | None = None,
         resume: str | os.PathLike[str] | None = None,
     ) -> RBM:
-        """Train on the rows of `data` (rows, visible), a host array or memory map with values in [0, 1], and return the machine.
+        """Train on the rows of `data` (rows, visible), an array, memory map or sparse matrix, and return the machine.
 
-        Grey values are probabilities: they enter as they are, or are drawn anew at each visit with
-        `binarization="stochastic"`. Before the first step of a machine whose visible biases are all zero they are set to the
-        data's log odds. `centered=True` uses the centered gradient. `validation` rows add the metrics "validation_reconstruction"
-        and "free_energy_gap", the mean free energy of validation rows less that of as many training rows (it grows when the
-        machine overfits). `seed` (by default the machine's) fixes the order of rows and all draws. `resume` goes on from a
-        checkpoint, bit for bit.
+        The values are states of the visible units (`Units.check_training`). For binary units grey values are probabilities: they
+        enter as they are, or are drawn anew at each visit with `binarization="stochastic"`. Before the first step of a machine
+        whose visible biases are all zero they are set to what fits the data without hidden units (log odds, means).
+        `optimizer=None` is SGD(0.05, 0.5), or SGD(0.01, 0.5) where a layer is real-valued. `centered=True` uses the centered
+        gradient. `validation` rows add the metrics "validation_reconstruction" and "free_energy_gap", the mean free energy of
+        validation rows less that of as many training rows (it grows when the machine overfits). `seed` (by default the
+        machine's) fixes the order of rows and all draws. `resume` goes on from a checkpoint, bit for bit.
 
         Raises `ValueError` for data that don't fit, before anything changes; after Ctrl-C, an error or a full disk the machine
         holds the parameters of its last whole step.
