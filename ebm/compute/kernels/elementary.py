@@ -65,12 +65,12 @@ def _log1p32(x: Any) -> Any:  # pragma: no cover
 def _by_precision(single: Callable[[Any], Any], double: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function for use inside compiled kernels that takes `single` for a float32 argument and `double` for others."""
 
-    def stub(x: Any) -> Any:
+    def compiled_only(x: Any) -> Any:
         raise TypeError("this function exists inside compiled kernels only; call NumPy's here")
 
     # Numba compares the signatures of both levels, annotations included: hence lambdas
-    overload(stub, inline="always")(lambda x: (lambda x: single(x)) if x == types.float32 else (lambda x: double(x)))
-    return stub
+    overload(compiled_only, inline="always")(lambda x: (lambda x: single(x)) if x == types.float32 else (lambda x: double(x)))
+    return compiled_only
 
 
 exp = _by_precision(_exp32, math.exp)

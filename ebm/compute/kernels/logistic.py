@@ -9,7 +9,7 @@ import numpy as np
 from ..device import device_of
 from ..kernel import Floats, Words, kernel
 from .elementary import exp, log1p
-from .philox import CUDA, fill_row, reference_words, unit
+from .philox import CUDA, as_matrix, fill_row, reference_words, unit
 from .sampling import to_uniform
 
 
@@ -87,7 +87,7 @@ logistic_sample.same_shape("field", "sample")
 
 @logistic_sample.numba
 def _(field: Any, sample: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    rows, columns = (1, field.size) if field.ndim < 2 else (field.shape[0], field.size // max(field.shape[0], 1))
+    rows, columns = as_matrix(field)
     mean, out = field.reshape(rows, columns), sample.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
     one, zero = field.dtype.type(1), field.dtype.type(0)

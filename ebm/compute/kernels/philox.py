@@ -85,6 +85,12 @@ def fill_row(words: Any, address: Any, offset: int, row: int) -> None:  # pragma
 
 
 @njit(inline="always")
+def as_matrix(array: Any) -> Any:  # pragma: no cover
+    """`two_dimensional` of an array's shape, inside kernels."""
+    return (1, array.size) if array.ndim < 2 else (array.shape[0], array.size // max(array.shape[0], 1))
+
+
+@njit(inline="always")
 def unit(word: Any) -> Any:  # pragma: no cover
     """The uniform of a word: (word >> 8) 2^-24, exact in float32. Signed, because that conversion vectorizes."""
     return np.float32(np.int32(word >> np.uint32(8))) * np.float32(2.0**-24)
@@ -121,7 +127,7 @@ def random_words(out: Words, address: Words, offset: int, first_row: int) -> Non
 
 @random_words.numba
 def _(out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
+    rows, columns = as_matrix(out)
     flat = out.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
     for r in range(rows):

@@ -10,7 +10,7 @@ import numpy as np
 from ..device import Array, device_of
 from ..kernel import Floats, Words, kernel
 from .elementary import exp, log
-from .philox import CUDA, fill_row, reference_words, unit
+from .philox import CUDA, as_matrix, fill_row, reference_words, two_dimensional, unit
 
 ULP = 2.0**-24
 
@@ -28,7 +28,7 @@ def uniform(out: Floats, address: Words, offset: int, first_row: int) -> None:
 
 @uniform.numba
 def _(out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
+    rows, columns = as_matrix(out)
     flat = out.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
     for r in range(rows):
@@ -63,7 +63,7 @@ def normal(out: Floats, address: Words, offset: int, first_row: int) -> None:
     u = (k + 1/2) 2^-24 in the logarithm, so that it is never zero.
     """
     xp = device_of(out).xp
-    rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
+    rows, columns = two_dimensional(out.shape)
     blocks = -(-columns // 4)
     words = reference_words((rows, 4 * blocks), address, offset, first_row)
     high = (words >> np.uint32(8)).astype(out.dtype)
@@ -78,7 +78,7 @@ def normal(out: Floats, address: Words, offset: int, first_row: int) -> None:
 
 @normal.numba
 def _(out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
+    rows, columns = as_matrix(out)
     flat = out.reshape(rows, columns)
     blocks = (columns + 3) // 4
     words = np.empty(4 * blocks, np.uint32)
@@ -131,7 +131,7 @@ bernoulli.same_shape("probability", "out")
 
 @bernoulli.numba
 def _(probability: Any, out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: no cover
-    rows, columns = (1, out.size) if out.ndim < 2 else (out.shape[0], out.size // max(out.shape[0], 1))
+    rows, columns = as_matrix(out)
     p, flat = probability.reshape(rows, columns), out.reshape(rows, columns)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
     one, zero = out.dtype.type(1), out.dtype.type(0)
