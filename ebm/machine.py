@@ -10,10 +10,11 @@ all of them at once, then all of the other.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -86,27 +87,44 @@ class BoltzmannMachine:
         }
         shapes |= {f"bias.{i}": (u.size,) for i, u in enumerate(units)}
         own = {f"{name}.{i}": shape for i, u in enumerate(units) for name, (shape, _) in u.own_parameters().items()}
-        self.parameters = Parameters(shapes | own, self.dtype, self.device)
-        self.layers = [self._layer(i, u) for i, u in enumerate(units)]
-        self.connections = [Connection(i, j, name, self.parameters[name]) for name, (i, j) in zip(names, pairs, strict=True)]
-        self._joined = [
-            [(c.upper, c.weights.T) for c in self.connections if c.lower == i]
-            + [(c.lower, c.weights) for c in self.connections if c.upper == i]
-            for i in range(len(units))
-        ]
+        parameters = Parameters(shapes | own, self.dtype, self.device)
+        for i, u in enumerate(units):
+            for name, (_, rate) in u.own_parameters().items():
+                segment = parameters.segments[f"{name}.{i}"]
+                segment.rate, segment.frozen = rate or 0.0, rate is None
+        self._bind(parameters, units, [(i, j, name) for name, (i, j) in zip(names, pairs, strict=True)])
         weights_stream = Stream(seed, "weights", self.device)
         self.seed = weights_stream.seed
         for connection in self.connections:
             connection.weights[...] = weights_stream.normal(connection.weights.shape, self.dtype)
             connection.weights[...] *= self.dtype.type(0.01)
 
-    def _layer(self, i: int, units: Units) -> Layer:
-        rates = {name: rate for name, (_, rate) in units.own_parameters().items()}
-        for name, rate in rates.items():
-            segment = self.parameters.segments[f"{name}.{i}"]
-            segment.rate, segment.frozen = rate or 0.0, rate is None
-        own = {name: self.parameters[f"{name}.{i}"] for name in rates}
-        return Layer(units.bound(own), self.parameters[f"bias.{i}"])
+    def _bind(self, parameters: Parameters, units: Sequence[Units], connections: Sequence[tuple[int, int, str]]) -> None:
+        """Make layers and connections views into `parameters`."""
+        self.parameters = parameters
+        own = [{name: parameters[f"{name}.{i}"] for name in u.own_parameters()} for i, u in enumerate(units)]
+        self.layers = [Layer(u.bound(own[i]), parameters[f"bias.{i}"]) for i, u in enumerate(units)]
+        self.connections = [Connection(i, j, name, parameters[name]) for i, j, name in connections]
+        self._joined = [
+            [(c.upper, c.weights.T) for c in self.connections if c.lower == i]
+            + [(c.lower, c.weights) for c in self.connections if c.upper == i]
+            for i in range(len(units))
+        ]
+
+    def with_parameters(self, parameters: Parameters) -> Self:
+        """A machine like this one over other parameters of the same layout (see `Parameters.over`)."""
+        machine = copy.copy(self)
+        machine._bind(
+            parameters, [layer.units for layer in self.layers], [(c.lower, c.upper, c.name) for c in self.connections]
+        )
+        return machine
+
+    @property
+    def full_precision(self) -> Self:
+        """This machine, sharing its parameters, without rounded products: a partition function is that of the weights as they are."""
+        machine = copy.copy(self)
+        machine.precision = None
+        return machine
 
     def require_finite(self) -> None:
         """Raise `ValueError` where real-valued layers are connected so strongly that there is no finite partition function.
@@ -225,8 +243,10 @@ class BoltzmannMachine:
         factor: float,
         beta: float = 1.0,
         centers: Sequence[Array] | None = None,
+        weights: Array | None = None,
     ) -> None:
-        """gradient = beta gradient + factor * mean over the rows of -dE/dparameters at `states`.
+        """gradient = beta gradient + factor * mean over the rows of -dE/dparameters at `states`, or with `weights` (rows,) their
+        weighted sum.
 
         With `centers`, one offset (size,) a layer, the gradient is the centered one: W's from x - center, and from the bias's the part
         that W's takes over is subtracted (Melchior, Fischer, Wiskott 2016, "How to center deep Boltzmann machines", equations 8
@@ -235,18 +255,20 @@ class BoltzmannMachine:
         rows = states[0].shape[0]
         if not rows:
             raise ValueError("found states of no rows; expected at least one row, over which the statistics are averaged")
-        scale = factor / rows
+        scale = factor / rows if weights is None else factor
         for i, x in enumerate(states):
             for name, value in self.layers[i].units.statistics(x).items():
-                _accumulate(gradient[f"{name}.{i}"], value.sum(axis=0), scale, beta)
+                _accumulate(gradient[f"{name}.{i}"], _total(value, weights), scale, beta)
         if centers is not None:
             states = [x - center for x, center in zip(states, centers, strict=True)]
         for i, x in enumerate(states):
             for repeats in self._repeats(i, states):
                 x = x * repeats[:, None]
-            _accumulate(gradient[f"bias.{i}"], x.sum(axis=0), scale, beta)
+            _accumulate(gradient[f"bias.{i}"], _total(x, weights), scale, beta)
         for c in self.connections:
             lower, upper = states[c.lower], states[c.upper]
+            if weights is not None:
+                lower = lower * weights[:, None]
             gemm(lower.T, upper, gradient[c.name], alpha=scale, beta=beta, precision=self.precision)
             if centers is not None:
                 # a bias loses dW times the other layer's center, computed from the rows: dW itself carries momentum here
@@ -280,6 +302,10 @@ class BoltzmannMachine:
     def __repr__(self) -> str:
         units = ", ".join(map(repr, (layer.units for layer in self.layers)))
         return f"{type(self).__name__}({units}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
+
+
+def _total(rows: Array, weights: Array | None) -> Array:
+    return rows.sum(axis=0) if weights is None else gemm(weights[None], rows)[0]
 
 
 def _accumulate(target: Array, value: Array, scale: float, beta: float = 1.0) -> None:

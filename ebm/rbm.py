@@ -185,11 +185,8 @@ class RBM(BoltzmannMachine):
 
     def initialize_bias_(self, data: np.ndarray) -> None:
         """Set the visible biases so that the visible units alone have the mean of `data` (Hinton 2010, section 8)."""
-        total = np.zeros(self.visible.units.size)
-        for start in range(0, data.shape[0], _BLOCK):
-            total += dense(data[start : start + _BLOCK]).sum(axis=0, dtype=np.float64)
-        bias = self.visible.units.bias_from_mean(total / data.shape[0], data.shape[0])
-        self.visible.bias[...] = self.device.asarray(bias, self.dtype)
+        bias = self.visible.units.bias_from_data(data, self.device)
+        self.visible.bias[...] = bias.astype(self.dtype)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the machine to one safetensors file (see `storage.save`); read it back with `ebm.load`."""

@@ -11,6 +11,12 @@
 struct Dimensions { unsigned x, y, z; };
 static thread_local Dimensions gridDim, blockDim, blockIdx, threadIdx;
 
+inline double atomicAdd(double* address, double value) {
+    double old = *address;
+    *address += value;
+    return old;
+}
+
 // `arguments` holds the address of each argument, as for cuLaunchKernel.
 template <typename... P, std::size_t... I>
 void thread_of_grid(void (*kernel)(P...), void** arguments, std::index_sequence<I...>) {

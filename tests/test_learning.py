@@ -4,7 +4,7 @@ from enumeration import Enumeration, assert_distributed, binary_rows, number, ra
 from strict import steps_without_waiting
 from test_machine import assert_same, host
 
-from ebm import CD, PCD, RBM, data
+from ebm import CD, PCD, RBM, TAP, Exact, FastPCD, data
 from ebm.compute.random import Stream
 from ebm.data.minibatches import Minibatches
 from ebm.learning import Step
@@ -376,7 +376,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("learning", [CD(1), CD(3), PCD(1), PCD(2, chains=7)], ids=repr)
+@pytest.mark.parametrize("learning", [CD(1), CD(3), PCD(1), PCD(2, chains=7), FastPCD(2, chains=7), TAP(2), Exact()], ids=repr)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("centered", [False, True])
 def test_a_step_makes_the_host_wait_for_nothing_and_equals_the_cpus(strict, learning, optimizer, centered):
@@ -398,7 +398,7 @@ def test_a_step_makes_the_host_wait_for_nothing_and_equals_the_cpus(strict, lear
             measure_every=2,
         )
         errors = steps_without_waiting(strict, step, batches, 1)
-        assert list(errors) == ["0 reconstruction", "2 reconstruction"]
+        assert [name for name in errors if "reconstruction" in name] == ["0 reconstruction", "2 reconstruction"]
         # a captured step would find the next draw in device memory
         assert step.stream.take(0)[1] == 0
         found[rbm.device.name] = rbm.parameters.state_dict() | errors

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import ebm
-from ebm import CD, PCD, RBM, data
+from ebm import CD, PCD, RBM, TAP, Exact, FastPCD, data
 from ebm.training import SGD, Adam, Callback, Checkpoint, Linear, MaxNorm, SparsityTarget, WeightDecay, momentum_ramp
 
 EPOCHS = 8
@@ -127,6 +127,9 @@ class StopAt(Callback):
 RUNS = {
     "CD": {},
     "PCD": {"learning": PCD(2, chains=15), "optimizer": SGD(0.05, momentum_ramp(0.5, 0.9, 1))},
+    "FastPCD": {"learning": FastPCD(2, chains=15), "centered": True},
+    "TAP": {"learning": TAP(3), "centered": True},
+    "Exact": {"learning": Exact()},
     "Nesterov": {"optimizer": SGD(0.05, 0.9, nesterov=True), "penalties": [MaxNorm(1.0)]},
     "Adam": {"learning": CD(2), "optimizer": Adam(Linear(0.01, 0.001, 3)), "centered": True},
     "all": {

@@ -11,6 +11,7 @@ Parameters are annotated with what they may be:
 annotation  Python, Numba                                CUDA C++
 =========  ===========================================  ======================
 `Floats`   float32 or float64 array, one dtype a call   `T*`
+`Doubles`  float64 array                                `double*`
 `Words`    uint32 array                                 `unsigned*`
 `Indices`  int64 array                                  `long long*`
 `int`      int                                          `long long`
@@ -35,9 +36,17 @@ import numpy as np
 
 from .device import Array, Device, device_of
 
-Floats = Words = Indices = Array
+Floats = Doubles = Words = Indices = Array
 
-_CUDA_TYPES = {"Floats": "T", "Words": "unsigned", "Indices": "long long", "int": "long long", "float": "double"}
+_CUDA_TYPES = {
+    "Floats": "T",
+    "Doubles": "double",
+    "Words": "unsigned",
+    "Indices": "long long",
+    "int": "long long",
+    "float": "double",
+}
+_FIXED = {"Doubles": np.dtype(np.float64), "Words": np.dtype(np.uint32), "Indices": np.dtype(np.int64)}
 # What a scalar may be, and what the Numba and the CUDA implementations get for it: one type each, or each would be compiled anew.
 _SCALARS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "int": (numbers.Integral, int, np.int64),
@@ -64,11 +73,7 @@ class Kernel:
             raise TypeError(f"kernel {self.name}: found annotations {sorted(unknown)}; expected {sorted(_CUDA_TYPES)}")
         self._arrays = [i for i, a in enumerate(self.parameters.values()) if a not in _SCALARS]
         self._floats = [i for i, a in enumerate(self.parameters.values()) if a == "Floats"]
-        self._others = [
-            (i, np.dtype(np.uint32 if a == "Words" else np.int64))
-            for i, a in enumerate(self.parameters.values())
-            if a in ("Words", "Indices")
-        ]
+        self._others = [(i, _FIXED[a]) for i, a in enumerate(self.parameters.values()) if a in _FIXED]
         self._scalars = [(i, name, a) for i, (name, a) in enumerate(self.parameters.items()) if a in _SCALARS]
         self._equal: list[int] = []
         self.compiled: Callable[..., None] | None = None

@@ -1,5 +1,6 @@
 """Ring 1: the training loop and what surrounds it. Knows no model."""
 
+from .averaging import PolyakAverage
 from .callbacks import Callback, EarlyStopping, Validation
 from .checkpoints import Checkpoint
 from .divergence import DivergenceError, DivergenceGuard
@@ -26,6 +27,7 @@ __all__ = [
     "Linear",
     "MaxNorm",
     "Piecewise",
+    "PolyakAverage",
     "Progress",
     "SparsityTarget",
     "TensorBoard",

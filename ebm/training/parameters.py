@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,11 @@ class Parameters:
             size = int(np.prod(shape, dtype=np.int64))
             self.segments[name] = Segment(end, end + size, tuple(shape))
             end += -(-size // line) * line
-        self.buffer = device.zeros(end, self.dtype)
-        self._views = {name: self.buffer[s.start : s.stop].reshape(s.shape) for name, s in self.segments.items()}
+        self._view(device.zeros(end, self.dtype))
+
+    def _view(self, buffer: Array) -> None:
+        self.buffer = buffer
+        self._views = {name: buffer[s.start : s.stop].reshape(s.shape) for name, s in self.segments.items()}
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
@@ -60,6 +64,12 @@ class Parameters:
     def named_arrays(self) -> dict[str, Array]:
         """The views by name."""
         return dict(self._views)
+
+    def over(self, buffer: Array) -> Parameters:
+        """Views of the same names and places, under the same table, into another buffer of this size."""
+        parameters = copy.copy(self)
+        parameters._view(buffer)
+        return parameters
 
     def zeros_like(self) -> Parameters:
         """Zeros in the same layout: for gradients and moments."""

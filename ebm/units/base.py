@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..compute.device import Array
+from ..compute.device import Array, Device
 from ..compute.random import Stream
+from ..data.minibatches import dense
 
 
 class Units(ABC):
@@ -94,8 +95,15 @@ class Units(ABC):
         return self.draw(field, stream, first_row, beta)[1]
 
     @abstractmethod
-    def bias_from_mean(self, mean: np.ndarray, rows: int) -> np.ndarray:
+    def bias_from_mean(self, mean: Array, rows: int | Array) -> Array:
         """The bias under which an unconnected layer has the mean that was seen over `rows` rows of data."""
+
+    def bias_from_data(self, data: Any, device: Device) -> Array:
+        """The same, of the mean of a host array, memory map or sparse matrix, which is read in blocks."""
+        total = np.zeros(self.size)
+        for start in range(0, data.shape[0], 1000):
+            total += dense(data[start : start + 1000]).sum(axis=0, dtype=np.float64)
+        return self.bias_from_mean(device.asarray(total / data.shape[0]), data.shape[0])
 
     @abstractmethod
     def check(self, rows: Any, name: str) -> None:

@@ -56,10 +56,10 @@ class Bernoulli(Units):
         logistic_sample(field, sample, *stream.take(first_row))
         return field, sample
 
-    def bias_from_mean(self, mean: np.ndarray, rows: int) -> np.ndarray:
+    def bias_from_mean(self, mean: Array, rows: int | Array) -> Array:
         """ln(p / (1 - p)), with one pseudo-observation of each value so that constant columns stay finite."""
         p = (mean * rows + 1) / (rows + 2)
-        return np.log(p / (1 - p))
+        return device_of(mean).xp.log(p / (1 - p))
 
     def check(self, rows: Any, name: str) -> None:
         """Values in [0, 1]: a grey value is the probability of a one."""

@@ -96,12 +96,9 @@ class Gaussian(Units):
         noise += field
         return field, noise
 
-    def bias_from_mean(self, mean: np.ndarray, rows: int) -> np.ndarray:
+    def bias_from_mean(self, mean: Array, rows: int | Array) -> Array:
         """γ mean."""
-        if "log_precision" not in self.own:
-            return mean
-        log_precision = self.own["log_precision"]
-        return mean * np.exp(device_of(log_precision).to_host(log_precision).astype(float))
+        return mean * self.precision(mean)
 
     def check(self, rows: Any, name: str) -> None:
         """Finite numbers."""

@@ -67,14 +67,15 @@ class ReLU(Units):
             sample *= root
         return field, sample
 
-    def bias_from_mean(self, mean: np.ndarray, rows: int) -> np.ndarray:
+    def bias_from_mean(self, mean: Array, rows: int | Array) -> Array:
         """The field with that mean, by bisection (the mean grows with the field)."""
-        target = np.maximum(mean, 1 / (rows + 1))
+        xp = device_of(mean).xp
+        target = xp.maximum(mean, 1 / (rows + 1))
         low, high = -1 / target - 1, target + 1
         for _ in range(60):
             middle = (low + high) / 2
             below = self._moments(middle[None], 1.0)[0][0] < target
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
+            low, high = xp.where(below, middle, low), xp.where(below, high, middle)
         return (low + high) / 2
 
     def check(self, rows: Any, name: str) -> None:

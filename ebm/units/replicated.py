@@ -89,10 +89,10 @@ class ReplicatedSoftmax(Units):
         field[...] = lengths[:, None] * probability
         return field, sample
 
-    def bias_from_mean(self, mean: np.ndarray, rows: int) -> np.ndarray:
+    def bias_from_mean(self, mean: Array, rows: int | Array) -> Array:
         """ln of the words' shares, with one pseudo-observation of each."""
         counts = mean * rows + 1
-        return np.log(counts / counts.sum())
+        return device_of(mean).xp.log(counts / counts.sum())
 
     def check(self, rows: Any, name: str) -> None:
         """Whole numbers of at least 0, no empty document, none longer than `longest`."""

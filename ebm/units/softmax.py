@@ -78,9 +78,9 @@ class Softmax(Units):
         field[...] = self.mean(field)
         return field, sample
 
-    def bias_from_mean(self, mean: np.ndarray, rows: int) -> np.ndarray:
+    def bias_from_mean(self, mean: Array, rows: int | Array) -> Array:
         """ln p, with one pseudo-observation of each category so that those never seen stay finite."""
-        return np.log((mean * rows + 1) / (rows + self.categories))
+        return device_of(mean).xp.log((mean * rows + 1) / (rows + self.categories))
 
     def check(self, rows: Any, name: str) -> None:
         """One-hot rows."""

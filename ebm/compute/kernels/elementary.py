@@ -75,4 +75,4 @@ def _by_precision(single: Callable[[Any], Any], double: Callable[[Any], Any]) ->
 
 exp = _by_precision(_exp32, math.exp)
 log = _by_precision(_log32, math.log)  # for normal positive numbers
-log1p = _by_precision(_log1p32, math.log1p)  # for numbers >= 0
+log1p = _by_precision(_log1p32, math.log1p)  # for numbers >= -1/2

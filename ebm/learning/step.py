@@ -1,101 +1,20 @@
-"""Learning rules: where the two phases of the gradient come from.
-
-The gradient of the mean log-likelihood is a difference of two expectations, -dE/dparameters over the data and over the model:
-for the weights <v h> - <v h>'. A rule is a function
-
-    positive, negative = rule(rbm, v, chains, stream)
-
-of a machine, a batch, the run's persistent chains and its random stream; each phase is a pair (visible, hidden) of arrays with as
-many rows as it likes. Any function of this form can be passed as `learning=`; a rule with persistent chains also has a method
-`start(rbm, batch_size, stream)` that returns them, a dictionary of arrays, and moves them in place: `chains["hidden"][...] = h`.
-"""
+"""Step: one update of a machine, by a rule and an optimizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .compute.device import Arena, Array
-from .compute.random import Stream
-from .training.optimizers import Optimizer
-from .training.penalties import Penalty, SparsityTarget
+from ..compute.device import Arena, Array
+from ..compute.random import Stream
+from ..training.optimizers import Optimizer
+from ..training.penalties import Penalty, SparsityTarget
+from .rule import Chains, Rule
 
 if TYPE_CHECKING:
-    from .rbm import RBM
-
-Chains = Mapping[str, Array]
-Phase = tuple[Array, Array]
-Rule = Callable[["RBM", Array, Chains, Stream], tuple[Phase, Phase]]
-
-
-@dataclass(frozen=True)
-class CD:
-    """Contrastive divergence: the model's phase comes from `steps` steps of Gibbs sampling that start at the data.
-
-    Hinton 2002, "Training products of experts by minimizing contrastive divergence"; what is sampled and what is averaged as in
-    his practical guide (2010), section 3: data-driven hidden states are samples when they drive the chain, means in the
-    statistics.
-    """
-
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        _positive(self, self.steps)
-
-    def __call__(self, rbm: RBM, v: Array, chains: Chains, stream: Stream) -> tuple[Phase, Phase]:
-        """Both phases, of the batch's size."""
-        mean, h = rbm.draw_hidden(v, stream)
-        for _ in range(self.steps - 1):
-            h = rbm.sample_hidden(rbm.sample_visible(h, stream, like=v), stream)
-        reconstruction = rbm.sample_visible(h, stream, like=v)
-        return (v, mean), (reconstruction, rbm.mean_hidden(reconstruction))
-
-
-@dataclass(frozen=True)
-class PCD:
-    """Persistent contrastive divergence: the model's phase comes from `chains` chains (by default the size of a batch) that go on
-    for `steps` steps of Gibbs sampling at each update and are never set back.
-
-    Tieleman 2008, "Training restricted Boltzmann machines using approximations to the likelihood gradient".
-    """
-
-    steps: int = 1
-    chains: int | None = None
-
-    def __post_init__(self) -> None:
-        _positive(self, self.steps)
-        if self.chains is not None:
-            _positive(self, self.chains)
-
-    def start(self, rbm: RBM, batch_size: int, stream: Stream) -> Chains:
-        """Hidden states of all chains, drawn from the hidden biases."""
-        rows = self.chains or batch_size
-        if rbm.visible.units.replicated and rows != batch_size:
-            raise ValueError(
-                f"found {self} with batches of {batch_size} rows for {rbm.visible.units}; a chain takes its document length from its "
-                f"row of the batch: expected as many chains, write PCD({self.steps})"
-            )
-        field = rbm.device.zeros((rows, rbm.hidden.units.size), rbm.dtype)
-        field += rbm.hidden.bias
-        return {"hidden": rbm.hidden.units.sample(field, stream)}
-
-    def __call__(self, rbm: RBM, v: Array, chains: Chains, stream: Stream) -> tuple[Phase, Phase]:
-        """The data's phase of the batch's size, the model's of as many rows as there are chains; moves the chains."""
-        h = chains["hidden"]
-        for _ in range(self.steps):
-            fantasy = rbm.sample_visible(h, stream, like=v)
-            mean, h = rbm.draw_hidden(fantasy, stream)
-        chains["hidden"][...] = h
-        return (v, rbm.mean_hidden(v)), (fantasy, mean)
-
-
-def _positive(rule: Any, number: int) -> None:
-    if not isinstance(number, (int, np.integer)) or number < 1:
-        raise ValueError(f"found {rule}; expected whole numbers >= 1")
+    from ..rbm import RBM
 
 
 class Step:
@@ -103,7 +22,7 @@ class Step:
 
     Calling it with a batch makes one update: a fixed sequence of device operations, without a host read, on memory that the
     next step uses again. Every `measure_every`-th step also returns the metric "reconstruction", the squared error per row
-    (see `RBM.reconstruct`). `steps_per_epoch` tells the schedules where they are.
+    (see `RBM.reconstruct`), and those of the rule. `steps_per_epoch` tells the schedules where they are.
     """
 
     def __init__(
@@ -156,7 +75,8 @@ class Step:
                 driven = driven + pull
             # the optimizer descends: the gradient of the loss has the opposite sign
             rbm.add_statistics_(update.gradient, (data, driven), -1.0, beta, self._centers)
-            rbm.add_statistics_(update.gradient, negative, 1.0, 1.0, self._centers)
+            subtract = negative if callable(negative) else functools.partial(rbm.add_statistics_, states=negative)
+            subtract(update.gradient, factor=1.0, centers=self._centers)
             update.apply_()
             for layer in rbm.layers:
                 layer.units.constrain_()
@@ -164,7 +84,8 @@ class Step:
             self.step += 1
             if self.measure_every is None or (self.step - 1) % self.steps_per_epoch % self.measure_every:
                 return {}
-            return {"reconstruction": rbm.squared_error(v)}
+            report = getattr(self.learning, "metrics", None)
+            return {"reconstruction": rbm.squared_error(v)} | ({} if report is None else report(self.chains))
 
     def stateful(self) -> dict[str, Any]:
         """The parts of a checkpoint, by name."""

@@ -1,0 +1,305 @@
+"""Annealed importance sampling: ln Z of a machine that is too large to be summed, between two sides.
+
+Forward annealing starts at the base and estimates Z without bias, so that ln Z comes out too small on average (Neal 2001, "Annealed
+importance sampling"; Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks"). Reverse annealing starts at
+samples of the machine and estimates 1 / Z, so that ln Z comes out too large (Grosse, Ghahramani, Adams 2015, "Sandwiching the marginal
+likelihood using bidirectional Monte Carlo"). An estimate is certified when the sides meet, see `Estimate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .annealing import Path, States
+from .compute.device import Array
+from .compute.random import Stream
+from .data.minibatches import dense
+from .enumeration import exact_samples, smaller_layer
+from .likelihood import check, log_probability
+from .machine import BoltzmannMachine
+from .rbm import RBM
+from .sandwich import Estimate, Side, objections
+from .tempering import Replicas
+from .units import Bernoulli, Gaussian, ReplicatedSoftmax, Softmax
+from .units.base import Units, positive
+
+# Elements of the states that are annealed at once: what bounds the memory.
+_BLOCK = 1 << 22
+# Replicas of each chain that draws samples of the machine, at evenly spaced inverse temperatures.
+_LEVELS = 10
+
+
+def salakhutdinov_murray(temperatures: int = 14_500) -> np.ndarray:
+    """The inverse temperatures of Salakhutdinov & Murray 2008, ever closer toward 1, (temperatures + 1,).
+
+    500 steps from 0 to 0.5, 4,000 on to 0.9 and 10,000 on to 1, or another number in these proportions.
+    """
+    ends = np.array([0, 500, 4500, 14_500]) / 14_500
+    return np.interp(np.linspace(0, 1, positive("temperatures", temperatures) + 1), ends, [0, 0.5, 0.9, 1])
+
+
+def estimate(
+    machine: BoltzmannMachine,
+    *,
+    chains: int = 100,
+    temperatures: int | Sequence[float] = 10_000,
+    data: Any = None,
+    base_rate: Any = None,
+    length: int | None = None,
+    reverse: bool = True,
+    sweeps: int = 1000,
+    tolerance: float = 0.5,
+    seed: int | None = None,
+    progress: bool = False,
+) -> Estimate:
+    """ln Z of a machine by annealed importance sampling in both directions, in nats, with errors and a verdict: see `Estimate`.
+
+    `temperatures` is a number of evenly spaced steps, or the inverse temperatures from 0 to 1 themselves (`salakhutdinov_murray()`).
+    The base has the mean of the rows `data` (rows, visible), or `base_rate` (visible,), the mean of each visible unit; with neither it
+    is uniform, from where a machine of data is hard to reach. `length` is the number of words that documents have, for word counts.
+
+    Reverse annealing starts from exact samples where a layer of an RBM can be enumerated; else from chains with 10 tempered replicas
+    that took `sweeps` sweeps, half of them from rows of `data`, half from noise. Everything is done once more with half the
+    temperatures and sweeps, to see what doubling moves. `reverse=False` runs forward annealing alone, which is never certified.
+
+    Raises `ValueError` for parameters that are not finite, numbers below 1, a base rate that no finite bias has, data that don't fit.
+    """
+    betas = _inverse_temperatures(temperatures)
+    chains, sweeps = positive("chains", chains), positive("sweeps", sweeps)
+    if not tolerance > 0:
+        raise ValueError(f"found tolerance={tolerance}; expected a number of nats > 0")
+    check(machine, length)
+    run = _Run(machine, data, base_rate, length, seed)
+    origins = run.origins() if reverse else []
+    schedules = {"coarse": _halved(betas), "fine": betas}
+    weights: dict[str, dict[str, np.ndarray]] = {"coarse": {}, "fine": {}}
+    steps = sum(len(schedule) - 1 for schedule in schedules.values())
+    total = steps + steps * bool(origins) + sweeps * _LEVELS * ("noise" in origins)
+    with _progress(progress, chains * total) as done:
+        for grid, schedule in schedules.items():
+            weights[grid]["forward"] = run.forward(schedule, chains, grid, done)
+        for k, origin in enumerate(origins):
+            rows = (chains + k) // len(origins)
+            for grid, states in run.samples(origin, rows, sweeps, done):
+                weights[grid][f"reverse, from {origin}"] = run.reverse(schedules[grid], states, f"{grid} {origin}", done)
+    sides, coarse = ({name: run.side(name, w) for name, w in weights[grid].items()} for grid in ("fine", "coarse"))
+    estimates = [side.log_partition for side in sides.values()]
+    back = [w for name, w in weights["fine"].items() if name != "forward"]
+    return Estimate(
+        log_partition=sides["forward"].log_partition,
+        standard_error=sides["forward"].standard_error,
+        reverse=run.side("reverse", np.concatenate(back)).log_partition if back else None,
+        gap=max(estimates) - min(estimates) if back else None,
+        sides=sides,
+        coarse=coarse,
+        swap_rate=run.swap_rate,
+        objections=tuple(objections(sides, coarse, tolerance, origins)),
+        chains=chains,
+        temperatures=len(betas) - 1,
+        length=length,
+    )
+
+
+def raise_bound(
+    rbm: RBM,
+    rows: Any,
+    *,
+    chains: int = 1,
+    temperatures: int | Sequence[float] = 1000,
+    data: Any = None,
+    base_rate: Any = None,
+    seed: int | None = None,
+    progress: bool = False,
+) -> np.ndarray:
+    """RAISE, the reverse AIS estimator: a stochastic lower bound of ln p(v) under the annealed model for each row, (rows,) nats.
+
+    The annealed model is a directed one, which draws v by forward annealing along these temperatures; its likelihood approaches the
+    machine's as they become more. From each row `chains` chains are annealed back to the base, and
+
+        ln p(v) >= E ln mean_chains f_1(v) / Z_0 prod_k f_k(x_k) / f_(k+1)(x_k)
+
+    with f_1 the machine's unnormalized probability (Burda, Grosse, Salakhutdinov 2015, "Accurate and conservative estimates of MRF
+    log-likelihood using reverse annealing", section 3). A likelihood by forward annealing is too high on average, this one too low.
+    `rows` are states of the visible units; `data` or `base_rate` as for `estimate`: the base's mean, not that of the rows.
+    """
+    betas, chains = _inverse_temperatures(temperatures), positive("chains", chains)
+    check(rbm, 1 if rbm.visible.units.replicated else None)
+    rbm.visible.units.check(rows, "rows")
+    run = _Run(rbm, data, base_rate, None, seed)
+    device, bound = rbm.device, np.empty(rows.shape[0])
+    with _progress(progress, bound.size * chains * (len(betas) - 1)) as done:
+        block = max(1, run.block // chains)
+        for start in range(0, bound.size, block):
+            v = device.asarray(dense(rows[start : start + block]), rbm.dtype)
+            repeated = device.asarray(np.repeat(device.to_host(v), chains, axis=0))
+            log_weights = run.reverse(betas, [repeated, None], f"rows {start}", done).reshape(-1, chains)
+            largest = log_weights.max(axis=1)
+            mean = largest + np.log(np.exp(log_weights - largest[:, None]).mean(axis=1))
+            bound[start : start + block] = log_probability(rbm, v, 0.0) - run.path.base_log_partition(v) + mean
+    return bound
+
+
+class _Run:
+    """The path of one call and its random streams: each pass has one of its own, addressed by the chain."""
+
+    def __init__(self, machine: BoltzmannMachine, data: Any, base_rate: Any, length: int | None, seed: int | None) -> None:
+        self.machine, self.device, self.data = machine, machine.device, data
+        self.seed = Stream(seed).seed
+        units = machine.layers[0].units
+        if data is not None:
+            units.check(data, "data")
+        if base_rate is not None:
+            bias = units.bias_from_mean(self.device.asarray(_checked_rate(units, base_rate)), 2**53)
+        elif data is not None:
+            bias = units.bias_from_data(data, self.device)
+        else:
+            bias = self.device.zeros(units.size, np.float64)
+        sizes = [machine.layers[i].units.size for i in machine.blocks[0]]
+        base = [self.device.zeros(size, machine.dtype) for size in sizes]
+        base[0][...] = bias.astype(machine.dtype)
+        self.path = Path(machine, base)
+        self.block = max(1, _BLOCK // sum(layer.units.size for layer in machine.layers))
+        self.length = length
+        self.swap_rate: float | None = None
+
+    def _stream(self, name: str) -> Stream:
+        return Stream(self.seed, f"ais {name}", self.device)
+
+    def _like(self, rows: int) -> Array | None:
+        """Word counts of documents of the length."""
+        if self.length is None:
+            return None
+        like = self.device.zeros((rows, self.machine.layers[0].units.size), self.machine.dtype)
+        like[:, 0] = self.length
+        return like
+
+    def side(self, name: str, log_weights: np.ndarray) -> Side:
+        """The estimate of these weights."""
+        base = float(self.path.base_log_partition(self._like(1))[0])
+        return Side.of(log_weights, base, 1 if name == "forward" else -1)
+
+    def forward(self, betas: np.ndarray, chains: int, name: str, done: Callable[[int], object]) -> np.ndarray:
+        """Log-weights of annealing from the base, (chains,)."""
+        parts = []
+        for start in range(0, chains, self.block):
+            rows, stream = min(self.block, chains - start), self._stream(f"forward {name}")
+            states = self.path.draw_base(rows, stream, start, self._like(rows))
+            stream.advance_()
+            parts.append(self._anneal(states, betas, stream, start, done))
+        return np.concatenate(parts)
+
+    def reverse(self, betas: np.ndarray, states: States, name: str, done: Callable[[int], object]) -> np.ndarray:
+        """Log-weights of annealing from samples of the machine to the base, (rows,)."""
+        parts, one = [], self.device.zeros(1, np.float64) + 1
+        for start in range(0, states[0].shape[0], self.block):
+            stream, block = self._stream(f"reverse {name}"), slice(start, start + self.block)
+            part: States = [None if x is None else x[block] for x in states]
+            part = self.path.move(part, self.path.fields(part), one, stream, start)
+            stream.advance_()
+            parts.append(self._anneal(part, betas[::-1], stream, start, done))
+        return np.concatenate(parts)
+
+    def _anneal(
+        self, states: States, betas: np.ndarray, stream: Stream, first_row: int, done: Callable[[int], object]
+    ) -> np.ndarray:
+        rows = states[0].shape[0]
+        log_weights = self.device.to_host(self.path.anneal(states, betas, stream, first_row, lambda: done(rows)))
+        if not np.isfinite(log_weights).all():
+            raise FloatingPointError(
+                f"found {np.count_nonzero(~np.isfinite(log_weights))} of {rows} log-weights that are not finite; the fields overflow "
+                f"{self.machine.dtype}: write dtype='float64', or look at the largest weights"
+            )
+        return log_weights
+
+    def origins(self) -> list[str]:
+        """Where samples of the machine come from."""
+        if isinstance(self.machine, RBM) and smaller_layer(self.machine, self.length):
+            return ["exact samples"]
+        return ["noise"] if self.data is None else ["data", "noise"]
+
+    def samples(self, origin: str, rows: int, sweeps: int, done: Callable[[int], object]) -> Iterator[tuple[str, States]]:
+        """Samples of the machine for the coarse and the fine pass; the tempered chains of the second are those of the first, gone on."""
+        stream = self._stream(origin)
+        if isinstance(self.machine, RBM) and origin == "exact samples":
+            for grid in ("coarse", "fine"):
+                yield grid, exact_samples(self.machine, rows, stream, self.length)
+            return
+        betas = self.device.asarray(np.linspace(0, 1, _LEVELS))
+        replicas = Replicas(self.path, betas, self._starts(origin, rows, stream))
+        for k in range(sweeps):
+            if k == (sweeps + 1) // 2:
+                yield "coarse", replicas.samples()
+            replicas.sweep(stream)
+            stream.advance_()
+            done(rows * _LEVELS)
+        if sweeps == 1:
+            yield "coarse", replicas.samples()
+        rate = float(self.device.to_host(replicas.swap_rates).min())
+        self.swap_rate = rate if self.swap_rate is None else min(rate, self.swap_rate)
+        yield "fine", replicas.samples()
+
+    def _starts(self, origin: str, rows: int, stream: Stream) -> States:
+        """States of all replicas, from rows of the data or from noise."""
+        n = rows * _LEVELS
+        noise = Path(self.machine, [self.device.zeros(x.shape, x.dtype) for x in self.path.base.values()])
+        states = noise.draw_base(n, stream, like=self._like(n))
+        stream.advance_()
+        if origin == "data":
+            chosen = np.random.default_rng(self.seed).integers(self.data.shape[0], size=n)
+            v = self.device.asarray(dense(self.data[np.sort(chosen)]), self.machine.dtype)[np.argsort(np.argsort(chosen))]
+            if isinstance(units := self.machine.layers[0].units, Bernoulli):
+                v = stream.bernoulli(v)
+            elif isinstance(units, ReplicatedSoftmax):
+                v = units.like(states[0]).sample(self.device.xp.log(v + v.dtype.type(1e-3)), stream)
+            states[0] = v
+            stream.advance_()
+        return states
+
+
+def _checked_rate(units: Units, base_rate: Any) -> np.ndarray:
+    """The mean of each visible unit, which must have a finite bias."""
+    rate = np.asarray(base_rate, np.float64)
+    if rate.shape != (units.size,):
+        raise ValueError(f"base_rate: found shape {rate.shape}; expected {(units.size,)}, the mean of each visible unit")
+    low = -np.inf if isinstance(units, Gaussian) else 0.0
+    high = 1.0 if isinstance(units, (Bernoulli, Softmax)) else np.inf
+    if not ((rate > low) & (rate < high)).all():
+        wrong = int(np.argmin((rate > low) & (rate < high)))
+        raise ValueError(
+            f"base_rate: found {rate[wrong]} at unit {wrong}; expected numbers between {low} and {high}, both excluded, as no "
+            f"finite bias has such a mean: write data=train, whose base rate counts one pseudo-observation of each value"
+        )
+    return rate
+
+
+def _inverse_temperatures(temperatures: int | Sequence[float]) -> np.ndarray:
+    if np.ndim(temperatures) == 0:
+        return np.linspace(0, 1, positive("temperatures", temperatures) + 1)
+    betas = np.asarray(temperatures, np.float64)
+    if betas.ndim != 1 or betas.size < 2 or betas[0] != 0 or betas[-1] != 1 or not (np.diff(betas) > 0).all():
+        raise ValueError(
+            f"found temperatures of shape {betas.shape} from {betas.flat[0]} to {betas.flat[-1]}; expected a whole number of "
+            f"steps >= 1, or inverse temperatures that grow from 0 to 1"
+        )
+    return betas
+
+
+def _halved(betas: np.ndarray) -> np.ndarray:
+    """Every other inverse temperature, the last one always."""
+    return betas[::2] if len(betas) % 2 else np.append(betas[:-1:2], betas[-1])
+
+
+@contextmanager
+def _progress(shown: bool, total: int) -> Iterator[Callable[[int], object]]:
+    """What counts moves of chains on a bar."""
+    if not shown:
+        yield lambda moves: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="move", unit_scale=True, desc="AIS", dynamic_ncols=True) as bar:
+        yield bar.update
