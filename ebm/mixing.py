@@ -131,7 +131,7 @@ class MixingMonitor(Callback):
             warnings.warn(
                 f"after epoch {run.epoch} the persistent chains hardly mix: {self.updates} updates at fixed parameters take each "
                 f"through {self.updates / time:.1f} effective samples (autocorrelation time {time:.0f} updates), expected at least "
-                f"{_EXPECTED}. The gradient's second phase is then that of old parameters or of a few modes: lower the learning "
+                f"{_EXPECTED}. The model's phase of the gradient is then that of old parameters or of a few modes: lower the learning "
                 "rate, give the rule more steps, or write learning=ParallelTempering()",
                 stacklevel=2,
             )
