@@ -123,7 +123,7 @@ if __name__ == "__main__":
     if sys.argv[2:]:
         die(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     resume = folder if any(folder.glob("step-*")) else None
-    model = LeastSquares(pause=0.0 if sys.argv[2:] else 0.003)
+    model = LeastSquares(pause=0.0 if sys.argv[2:] else 0.006)
     print("training", flush=True)
     fit(model, folder, resume)
     np.save(folder / "weights.npy", model.weights)

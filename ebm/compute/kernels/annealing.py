@@ -6,13 +6,14 @@ and the one after it. They lie in device memory, so that a captured step finds n
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..device import device_of
 from ..kernel import Doubles, Floats, Words, kernel
-from .elementary import exp, log1p
+from .elementary import exp
 from .philox import CUDA, as_matrix, fill_row, reference_words, unit
 from .sampling import to_uniform
 
@@ -41,25 +42,33 @@ def _(field: Any, betas: Any, log_weights: Any, address: Any, offset: int, first
     rows, columns = as_matrix(field)
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
     real = field.dtype.type
-    before, after, step = real(betas[0]), real(betas[1]), real(betas[1] - betas[0])
+    before, after, step = real(betas[0]), real(betas[1]), betas[1] - betas[0]
     zero, one = real(0), real(1)
-    # eight sums side by side: LLVM may not reorder one
-    padded = (columns + 7) // 8 * 8
-    terms, sums = np.zeros(padded, field.dtype), np.empty(8)
+    # A product of many 1 + e has one logarithm. Eight products side by side, as LLVM may not reorder one, of 64 factors up to 2 each.
+    padded = (columns + 511) // 512 * 512
+    positive = np.zeros(padded, field.dtype)
+    upper, lower = np.ones(padded, field.dtype), np.ones(padded, field.dtype)
+    sums, up, down = np.empty(8, field.dtype), np.empty(8, field.dtype), np.empty(8, field.dtype)
     for r in range(rows):
         fill_row(words, address, offset, first_row + r)
         for c in range(columns):
             z = field[r, c]
             size = abs(z)
-            e_before, e_after = exp(-before * size), exp(-after * size)
-            terms[c] = max(z, zero) * step + log1p((e_after - e_before) / (one + e_before))
-            mean = (one if z >= zero else e_after) / (one + e_after)
-            field[r, c] = one if unit(words[c]) < mean else zero
-        sums[:] = 0
-        for first in range(0, padded, 8):
+            e_after = exp(-after * size)
+            positive[c] = max(z, zero)
+            upper[c] = one + e_after
+            lower[c] = one + exp(-before * size)
+            # u < mean without a division
+            field[r, c] = one if unit(words[c]) * upper[c] < (one if z >= zero else e_after) else zero
+        for chunk in range(0, padded, 512):
+            sums[:], up[:], down[:] = zero, one, one
+            for first in range(chunk, chunk + 512, 8):
+                for i in range(8):
+                    sums[i] += positive[first + i]
+                    up[i] *= upper[first + i]
+                    down[i] *= lower[first + i]
             for i in range(8):
-                sums[i] += terms[first + i]
-        log_weights[r] += sums.sum()
+                log_weights[r] += step * sums[i] + math.log(np.float64(up[i]) / np.float64(down[i]))
 
 
 anneal_summed.cuda(
@@ -138,7 +147,7 @@ def _(
     for r in range(rows):
         fill_row(words, address, offset, first_row + r)
         for c in range(columns):
-            x = one if unit(words[c]) < one / (one + exp(-(after * field[r, c] + rest[c]))) else zero
+            x = one if unit(words[c]) * (one + exp(-(after * field[r, c] + rest[c]))) < one else zero
             field[r, c] = x
             terms[c] = x * change[c]
         sums[:] = 0
