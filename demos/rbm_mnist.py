@@ -65,6 +65,7 @@ RECIPES = {
     "parallel tempering": Recipe(ParallelTempering(1, chains=250, levels=5), 44),
     "best": Recipe(PCD(1, chains=250), 300),
 }
+SMALL = ("centered", "normal", "centered, inverted", "normal, inverted")
 PRECISIONS, SEEDS = (None, "bfloat16"), (1, 2, 3)
 SNAPSHOTS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
@@ -208,19 +209,19 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def table(results: dict[str, Any]) -> None:
-    """Ours beside the published figures."""
-    print(f"\n{'test nats per image':36}{'ours':>10}{'lower side':>12}{'published':>12}{'minutes':>9}")
-    for name, found in results.items():
-        if not isinstance(found, dict) or "test" not in found or name.startswith("float"):
-            continue
-        published, who = PUBLISHED.get(name, (np.nan, ""))
-        lower = f"{found['test, by the highest side']:12.2f}" if "gap" in found else f"{'exact':>12}"
-        minutes = f"{found['seconds'] / 60:9.1f}" if "seconds" in found else " " * 9
-        verdict = "" if found.get("certified", True) else "NOT CERTIFIED"
-        print(f"{name:36}{found['test']:10.2f}{lower}{published:12.2f}{minutes}  {who} {verdict}")
-    for seed in SEEDS:
-        pair = [results[f"{precision or 'float32'}, seed {seed}"]["test"] for precision in PRECISIONS]
-        print(f"seed {seed}: float32 {pair[0]:.2f}, bfloat16 {pair[1]:.2f}, difference {pair[1] - pair[0]:+.2f}")
+    """Ours beside the published figures, and the two precisions beside each other."""
+    print(f"\n{'16 hidden units, exact':28}{'test nats':>10}{'± seeds':>9}{'published':>11}")
+    for name in SMALL:
+        ours, (published, who) = results[name], PUBLISHED[name]
+        print(f"{name:28}{ours['test']:10.2f}{ours['standard error over seeds']:9.2f}{published:11.2f}  {who}")
+    print(f"\n{'500 hidden units':28}{'test nats':>10}{'at worst':>9}{'published':>11}{'minutes':>9}")
+    for name in RECIPES:
+        ours, published = results[name], PUBLISHED.get(name)
+        theirs = f"{published[0]:11.2f}" if published else " " * 11
+        row = f"{name:28}{ours['test']:10.2f}{ours['test, by the highest side']:9.2f}{theirs}{ours['seconds'] / 60:9.1f}"
+        print(f"{row}  {published[1] if published else ''}{'' if ours['certified'] else '  NOT CERTIFIED'}")
+    pairs = [[results[f"{precision or 'float32'}, seed {seed}"]["test"] for precision in PRECISIONS] for seed in SEEDS]
+    print(f"\nbfloat16 less float32, by seed: {', '.join(f'{b - a:+.2f}' for a, b in pairs)} nats")
 
 
 def main() -> None:
@@ -237,7 +238,7 @@ def main() -> None:
             f"{path} holds results {'with' if results['quick'] else 'without'} --quick; give another folder with --out"
         )
     tasks: dict[str, Callable[[], dict[str, Any]]] = {}
-    for name in ("centered", "normal", "centered, inverted", "normal, inverted"):
+    for name in SMALL:
         tasks[name] = partial(small_machine, name, train, test, options.quick, options.device)
     for name in RECIPES:
         tasks[name] = partial(rule, name, train, test, options.quick, options.out / "runs" / name, options.device)

@@ -83,8 +83,8 @@ def estimate(
         for grid, schedule in schedules.items():
             weights[grid]["forward"] = run.forward(schedule, chains, grid, done)
         for k, origin in enumerate(origins):
-            rows = (chains + k) // len(origins)
-            for grid, states in run.samples(origin, rows, sweeps, done):
+            rows = max(1, (chains + k) // len(origins))
+            for grid, states in run.samples(origin, rows, sweeps, done).items():
                 weights[grid][f"reverse, from {origin}"] = run.reverse(schedules[grid], states, f"{grid} {origin}", done)
     sides, coarse = ({name: run.side(name, w) for name, w in weights[grid].items()} for grid in ("fine", "coarse"))
     estimates = [side.log_partition for side in sides.values()]
@@ -221,26 +221,29 @@ class _Run:
             return ["exact samples"]
         return ["noise"] if self.data is None else ["data", "noise"]
 
-    def samples(self, origin: str, rows: int, sweeps: int, done: Callable[[int], object]) -> Iterator[tuple[str, States]]:
+    def samples(self, origin: str, rows: int, sweeps: int, done: Callable[[int], object]) -> dict[str, States]:
         """Samples of the machine for the coarse and the fine pass; the tempered chains of the second are those of the first, gone on."""
         stream = self._stream(origin)
         if isinstance(self.machine, RBM) and origin == "exact samples":
-            for grid in ("coarse", "fine"):
-                yield grid, exact_samples(self.machine, rows, stream, self.length)
-            return
+            return {grid: exact_samples(self.machine, rows, stream, self.length) for grid in ("coarse", "fine")}
         betas = self.device.asarray(np.linspace(0, 1, _LEVELS))
-        replicas = Replicas(self.path, betas, self._starts(origin, rows, stream))
-        for k in range(sweeps):
-            if k == (sweeps + 1) // 2:
-                yield "coarse", replicas.samples()
-            replicas.sweep(stream)
-            stream.advance_()
-            done(rows * _LEVELS)
-        if sweeps == 1:
-            yield "coarse", replicas.samples()
-        rate = float(self.device.to_host(replicas.swap_rates).min())
-        self.swap_rate = rate if self.swap_rate is None else min(rate, self.swap_rate)
-        yield "fine", replicas.samples()
+        block, coarse, fine = max(1, self.block // _LEVELS), [], []
+        for start in range(0, rows, block):
+            replicas = Replicas(self.path, betas, self._starts(origin, min(block, rows - start), stream))
+            for k in range(sweeps):
+                replicas.sweep(stream)
+                stream.advance_()
+                done(replicas.rows * _LEVELS)
+                if k == (sweeps - 1) // 2:
+                    coarse.append(replicas.samples())
+            fine.append(replicas.samples())
+            rate = float(self.device.to_host(replicas.swap_rates).min())
+            self.swap_rate = rate if self.swap_rate is None else min(rate, self.swap_rate)
+        concatenate = self.device.xp.concatenate
+        return {
+            grid: [concatenate(layer) for layer in zip(*parts, strict=True)]
+            for grid, parts in (("coarse", coarse), ("fine", fine))
+        }
 
     def _starts(self, origin: str, rows: int, stream: Stream) -> States:
         """States of all replicas, from rows of the data or from noise."""
@@ -249,8 +252,10 @@ class _Run:
         states = noise.draw_base(n, stream, like=self._like(n))
         stream.advance_()
         if origin == "data":
-            chosen = np.random.default_rng(self.seed).integers(self.data.shape[0], size=n)
-            v = self.device.asarray(dense(self.data[np.sort(chosen)]), self.machine.dtype)[np.argsort(np.argsort(chosen))]
+            generator = np.random.default_rng([self.seed, stream.draw])
+            # in order, as a memory map is read best
+            chosen = dense(self.data[np.sort(generator.integers(self.data.shape[0], size=n))])
+            v = self.device.asarray(generator.permutation(chosen), self.machine.dtype)
             if isinstance(units := self.machine.layers[0].units, Bernoulli):
                 v = stream.bernoulli(v)
             elif isinstance(units, ReplicatedSoftmax):
@@ -281,9 +286,10 @@ def _inverse_temperatures(temperatures: int | Sequence[float]) -> np.ndarray:
         return np.linspace(0, 1, positive("temperatures", temperatures) + 1)
     betas = np.asarray(temperatures, np.float64)
     if betas.ndim != 1 or betas.size < 2 or betas[0] != 0 or betas[-1] != 1 or not (np.diff(betas) > 0).all():
+        found = f"from {betas.flat[0]} to {betas.flat[-1]}" if betas.size else "of none"
         raise ValueError(
-            f"found temperatures of shape {betas.shape} from {betas.flat[0]} to {betas.flat[-1]}; expected a whole number of "
-            f"steps >= 1, or inverse temperatures that grow from 0 to 1"
+            f"found temperatures of shape {betas.shape} {found}; expected a whole number of steps >= 1, or inverse temperatures that "
+            f"grow from 0 to 1"
         )
     return betas
 

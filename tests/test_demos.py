@@ -77,3 +77,32 @@ def test_topics(tmp_path: Path) -> None:
     assert {"god", "windows", "team"} <= words
     chance = np.mean(np.unique(data.load("20news-w100")[0].labels, return_counts=True)[1] / 10_000)
     assert figures["replicated softmax, 50 units"]["100"] > chance + 0.25
+
+
+@pytest.mark.data
+def test_rbm_mnist_goes_on_where_it_was(tmp_path: Path) -> None:
+    """A quick run prints every row; given again it trains nothing anew, and a lost result is computed from its checkpoint."""
+    need("mnist")
+    printed = run("rbm_mnist", tmp_path)
+    results = json.loads((tmp_path / "rbm_mnist.json").read_text())
+    for name in ("centered", "normal, inverted", "CD-1", "parallel tempering", "best"):
+        assert f"{results[name]['test']:.2f}" in printed.split(f"\n{name:28}")[-1].splitlines()[0]
+    assert ink(tmp_path / "likelihood-by-time.png") > 0.02
+    best = results.pop("best")
+    (tmp_path / "rbm_mnist.json").write_text(json.dumps(results))
+    command = [sys.executable, "-m", "demos.rbm_mnist", "--out", str(tmp_path), "--quick"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    again = json.loads((tmp_path / "rbm_mnist.json").read_text())
+    assert again["best"] == best
+    assert again == results | {"best": best}
+
+
+@pytest.mark.data
+def test_density(tmp_path: Path) -> None:
+    need("nltcs", "plants", "dna", "caltech101-silhouettes")
+    printed = run("density", tmp_path)
+    results = json.loads((tmp_path / "density.json").read_text())
+    assert results["nltcs"]["ln Z"] == "exact"
+    for name in ("nltcs", "plants", "caltech101-silhouettes"):
+        assert results[name]["test"] > results[name]["independent units"] + 5 * results[name]["standard error"]
+        assert f"{results[name]['test']:10.3f}" in printed
