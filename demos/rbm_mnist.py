@@ -216,10 +216,10 @@ def table(results: dict[str, Any]) -> None:
         print(f"{name:28}{ours['test']:10.2f}{ours['standard error over seeds']:9.2f}{published:11.2f}  {who}")
     print(f"\n{'500 hidden units':28}{'test nats':>10}{'at worst':>9}{'published':>11}{'minutes':>9}")
     for name in RECIPES:
-        ours, published = results[name], PUBLISHED.get(name)
-        theirs = f"{published[0]:11.2f}" if published else " " * 11
+        ours, known = results[name], PUBLISHED.get(name)
+        theirs, who = (f"{known[0]:11.2f}", known[1]) if known else (" " * 11, "")
         row = f"{name:28}{ours['test']:10.2f}{ours['test, by the highest side']:9.2f}{theirs}{ours['seconds'] / 60:9.1f}"
-        print(f"{row}  {published[1] if published else ''}{'' if ours['certified'] else '  NOT CERTIFIED'}")
+        print(f"{row}  {who}{'' if ours['certified'] else '  NOT CERTIFIED'}")
     pairs = [[results[f"{precision or 'float32'}, seed {seed}"]["test"] for precision in PRECISIONS] for seed in SEEDS]
     print(f"\nbfloat16 less float32, by seed: {', '.join(f'{b - a:+.2f}' for a, b in pairs)} nats")
 
