@@ -8,6 +8,7 @@ likelihood using bidirectional Monte Carlo"). An estimate is certified when the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .annealing import Path, States
+from .compute import threads
 from .compute.device import Array
 from .compute.random import Stream
 from .data.minibatches import dense
@@ -182,32 +184,52 @@ class _Run:
         base = float(self.path.base_log_partition(self._like(1))[0])
         return Side.of(log_weights, base, 1 if name == "forward" else -1)
 
+    def _blocks(self, rows: int, most: int) -> list[slice]:
+        """Blocks of at most `most` rows, at least as many as there are threads."""
+        size = max(1, min(most, -(-rows // threads.number(self.device))))
+        return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
     def forward(self, betas: np.ndarray, chains: int, name: str, done: Callable[[int], object]) -> np.ndarray:
         """Log-weights of annealing from the base, (chains,)."""
-        parts = []
-        for start in range(0, chains, self.block):
-            rows, stream = min(self.block, chains - start), self._stream(f"forward {name}")
-            states = self.path.draw_base(rows, stream, start, self._like(rows))
+
+        def anneal(block: slice, proceed: Callable[[], None]) -> np.ndarray:
+            rows, stream = block.stop - block.start, self._stream(f"forward {name}")
+            states = self.path.draw_base(rows, stream, block.start, self._like(rows))
             stream.advance_()
-            parts.append(self._anneal(states, betas, stream, start, done))
-        return np.concatenate(parts)
+            return self._anneal(states, betas, stream, block.start, done, proceed)
+
+        return np.concatenate(threads.over_blocks(self.device, self._blocks(chains, self.block), anneal))
 
     def reverse(self, betas: np.ndarray, states: States, name: str, done: Callable[[int], object]) -> np.ndarray:
         """Log-weights of annealing from samples of the machine to the base, (rows,)."""
-        parts, one = [], self.device.zeros(1, np.float64) + 1
-        for start in range(0, states[0].shape[0], self.block):
-            stream, block = self._stream(f"reverse {name}"), slice(start, start + self.block)
+        one = self.device.zeros(1, np.float64) + 1
+
+        def anneal(block: slice, proceed: Callable[[], None]) -> np.ndarray:
+            stream = self._stream(f"reverse {name}")
             part: States = [None if x is None else x[block] for x in states]
-            part = self.path.move(part, self.path.fields(part), one, stream, start)
+            part = self.path.move(part, self.path.fields(part), one, stream, block.start)
             stream.advance_()
-            parts.append(self._anneal(part, betas[::-1], stream, start, done))
-        return np.concatenate(parts)
+            return self._anneal(part, betas[::-1], stream, block.start, done, proceed)
+
+        blocks = self._blocks(states[0].shape[0], self.block)
+        return np.concatenate(threads.over_blocks(self.device, blocks, anneal))
 
     def _anneal(
-        self, states: States, betas: np.ndarray, stream: Stream, first_row: int, done: Callable[[int], object]
+        self,
+        states: States,
+        betas: np.ndarray,
+        stream: Stream,
+        first_row: int,
+        done: Callable[[int], object],
+        proceed: Callable[[], None],
     ) -> np.ndarray:
         rows = states[0].shape[0]
-        log_weights = self.device.to_host(self.path.anneal(states, betas, stream, first_row, lambda: done(rows)))
+
+        def moved() -> None:
+            done(rows)
+            proceed()
+
+        log_weights = self.device.to_host(self.path.anneal(states, betas, stream, first_row, moved))
         if not np.isfinite(log_weights).all():
             raise FloatingPointError(
                 f"found {np.count_nonzero(~np.isfinite(log_weights))} of {rows} log-weights that are not finite; the fields overflow "
@@ -223,25 +245,27 @@ class _Run:
 
     def samples(self, origin: str, rows: int, sweeps: int, done: Callable[[int], object]) -> dict[str, States]:
         """Samples of the machine for the coarse and the fine pass; the tempered chains of the second are those of the first, gone on."""
-        stream = self._stream(origin)
         if isinstance(self.machine, RBM) and origin == "exact samples":
+            stream = self._stream(origin)
             return {grid: exact_samples(self.machine, rows, stream, self.length) for grid in ("coarse", "fine")}
-        betas = self.device.asarray(np.linspace(0, 1, _LEVELS))
-        block, coarse, fine = max(1, self.block // _LEVELS), [], []
-        for start in range(0, rows, block):
-            replicas = Replicas(self.path, betas, self._starts(origin, min(block, rows - start), stream))
+
+        def temper(block: slice, proceed: Callable[[], None]) -> tuple[States, States, float]:
+            stream, betas = self._stream(f"{origin} {block.start}"), self.device.asarray(np.linspace(0, 1, _LEVELS))
+            replicas = Replicas(self.path, betas, self._starts(origin, block.stop - block.start, stream))
             for k in range(sweeps):
                 replicas.sweep(stream)
                 stream.advance_()
                 done(replicas.rows * _LEVELS)
+                proceed()
                 if k == (sweeps - 1) // 2:
-                    coarse.append(replicas.samples())
-            fine.append(replicas.samples())
-            rate = float(self.device.to_host(replicas.swap_rates).min())
-            self.swap_rate = rate if self.swap_rate is None else min(rate, self.swap_rate)
-        concatenate = self.device.xp.concatenate
+                    coarse = replicas.samples()
+            return coarse, replicas.samples(), float(self.device.to_host(replicas.swap_rates).min())
+
+        blocks = self._blocks(rows, max(1, self.block // _LEVELS))
+        coarse, fine, rates = zip(*threads.over_blocks(self.device, blocks, temper), strict=True)
+        self.swap_rate = min(rates if self.swap_rate is None else (*rates, self.swap_rate))
         return {
-            grid: [concatenate(layer) for layer in zip(*parts, strict=True)]
+            grid: [self.device.xp.concatenate(layer) for layer in zip(*parts, strict=True)]
             for grid, parts in (("coarse", coarse), ("fine", fine))
         }
 
@@ -307,5 +331,11 @@ def _progress(shown: bool, total: int) -> Iterator[Callable[[int], object]]:
         return
     from tqdm import tqdm
 
+    lock = threading.Lock()  # blocks of chains move in threads
     with tqdm(total=total, unit="move", unit_scale=True, desc="AIS", dynamic_ncols=True) as bar:
-        yield bar.update
+
+        def update(moves: int) -> None:
+            with lock:
+                bar.update(moves)
+
+        yield update

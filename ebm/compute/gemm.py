@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from numba import njit
 
 from .device import CPU, Array, Device, device_of
 
@@ -65,7 +66,7 @@ def gemm(
     if a.shape[1] == 0:
         out[...] = beta * out if beta else 0
     else:
-        _product(device, a.shape[0] * a.shape[1] * b.shape[1])(a, b, out, alpha, beta)
+        _product(device, a, b)(a, b, out, alpha, beta)
     return out
 
 
@@ -89,9 +90,17 @@ def library() -> str:
 _SMALL = 1 << 18
 
 
-def _product(device: Device, multiply_adds: int) -> Callable[..., None]:
+# A left operand of states, most of them off, is summed row by row where fewer than this share of it is not zero: binary images.
+_SPARSE = 1 / 6
+
+
+def _product(device: Device, a: Array, b: Array) -> Callable[..., None]:
     if device is CPU:
-        return _array_product if multiply_adds <= _SMALL else _cpu_blas()[1]
+        if a.size * b.shape[1] <= _SMALL:
+            return _array_product
+        if a.flags.c_contiguous and b.flags.c_contiguous and _count(a) < _SPARSE * a.size:
+            return _sum_rows
+        return _cpu_blas()[1]
     if device.name == "gpu":
         return _cublas
     return _array_product
@@ -105,6 +114,47 @@ def _array_product(a: Array, b: Array, out: Array, alpha: float, beta: float) ->
     if beta:
         product += out if beta == 1 else beta * out
     out[...] = product
+
+
+@njit(nogil=True, cache=True)
+def _count(a: Any) -> int:  # pragma: no cover
+    """How many elements are not zero; NumPy's own count takes seven times as long."""
+    total = 0
+    for r in range(a.shape[0]):
+        row, count = a[r], np.int32(0)  # 32 bits: as many lanes as the elements have
+        for i in range(row.size):
+            count += np.int32(row[i] != 0)
+        total += int(count)
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_rows(a: Any, b: Any, out: Any, alpha: float, beta: float) -> None:  # pragma: no cover
+    """The rows of b that a row of a has, four at a time: out is read and written once for four of them."""
+    index = np.empty(a.shape[1], np.int64)
+    real = out.dtype.type
+    for r in range(a.shape[0]):
+        x, o = a[r], out[r]
+        if beta == 0:
+            o[:] = 0
+        elif beta != 1:
+            for c in range(o.size):
+                o[c] *= real(beta)
+        count = 0
+        for i in range(x.size):
+            index[count] = i
+            count += x[i] != 0
+        whole = count // 4 * 4
+        for k in range(0, whole, 4):
+            i, j, m, n = index[k], index[k + 1], index[k + 2], index[k + 3]
+            p, q, s, t = real(alpha * x[i]), real(alpha * x[j]), real(alpha * x[m]), real(alpha * x[n])
+            bi, bj, bm, bn = b[i], b[j], b[m], b[n]
+            for c in range(o.size):
+                o[c] += (p * bi[c] + q * bj[c]) + (s * bm[c] + t * bn[c])
+        for k in range(whole, count):
+            p, bi = real(alpha * x[index[k]]), b[index[k]]
+            for c in range(o.size):
+                o[c] += p * bi[c]
 
 
 def _cublas(a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:

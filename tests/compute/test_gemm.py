@@ -196,3 +196,22 @@ def test_bfloat16_product(place):
 
 def test_the_library_has_a_name():
     assert module.library() in ("mkl", "numpy", "numpy.matmul")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.1, 0.16, 0.17, 0.5])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (1.0, 1.0), (-0.5, 0.3), (2.0, 0.0)])
+def test_products_of_sparse_states(dtype, density, alpha, beta, monkeypatch):
+    """Rows of few ones take another way than BLAS; the result is the same, and what was in `out` doesn't matter with beta = 0."""
+    rng = np.random.default_rng(5)
+    a = ((rng.random((37, 301)) < density) * rng.normal(size=(37, 301))).astype(dtype)
+    b, out = rng.normal(size=(301, 45)).astype(dtype), rng.normal(size=(37, 45)).astype(dtype)
+    summed = []
+    monkeypatch.setattr(module, "_sum_rows", lambda *arguments, way=module._sum_rows: (summed.append(1), way(*arguments))[1])
+    if beta == 0:
+        out[...] = np.nan
+    expected = alpha * (a.astype(float) @ b) + (beta * out if beta else 0)
+    module.gemm(a, b, out, alpha=alpha, beta=beta)
+    scale = abs(a.astype(float)) @ abs(b) + 1
+    assert (abs(out - expected) < 30 * np.finfo(dtype).eps * scale).all()
+    assert bool(summed) == (np.count_nonzero(a) < a.size / 6)
