@@ -9,24 +9,25 @@ likelihood using bidirectional Monte Carlo"). An estimate is certified when the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .annealing import Path, States
+from .annealing import Path
 from .compute import threads
 from .compute.device import Array
 from .compute.random import Stream
 from .data.minibatches import dense
-from .enumeration import exact_samples, smaller_layer
+from .enumeration import exact_samples, smaller_block
 from .likelihood import check, log_probability
-from .machine import BoltzmannMachine
+from .machine import BoltzmannMachine, States
+from .mean_field import converged, lower_bound, posterior, upward
 from .rbm import RBM
 from .sandwich import Estimate, Side, objections
 from .tempering import Replicas
-from .units import Bernoulli, Gaussian, ReplicatedSoftmax, Softmax
+from .units import Bernoulli, Gaussian, Joint, Softmax
 from .units.base import Units, positive
 
 # Elements of the states that are annealed at once: what bounds the memory.
@@ -62,9 +63,11 @@ def estimate(
 
     `temperatures` is a number of evenly spaced steps, or the inverse temperatures from 0 to 1 themselves (`salakhutdinov_murray()`).
     The base has the mean of the rows `data` (rows, visible), or `base_rate` (visible,), the mean of each visible unit; with neither it
-    is uniform, from where a machine of data is hard to reach. `length` is the number of words that documents have, for word counts.
+    is uniform, from where a machine of data is hard to reach. Hidden layers that annealing keeps, every other one, start at their means
+    given the data; a mapping for `base_rate` says means by the layer's number. `length` is the number of words that documents have, for
+    word counts.
 
-    Reverse annealing starts from exact samples where a layer of an RBM can be enumerated; else from chains with 10 tempered replicas
+    Reverse annealing starts from exact samples where a block of layers can be enumerated; else from chains with 10 tempered replicas
     that took `sweeps` sweeps, half of them from rows of `data`, half from noise. Everything is done once more with half the
     temperatures and sweeps, to see what doubling moves. `reverse=False` runs forward annealing alone, which is never certified.
 
@@ -104,6 +107,38 @@ def estimate(
         temperatures=len(betas) - 1,
         length=length,
     )
+
+
+def tightness(
+    machine: BoltzmannMachine, rows: Any, *, chains: int = 100, temperatures: int = 1000, seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the variational bound of a deep machine lies below ln p(v), for a few rows: (rows,) nats, and their standard errors.
+
+    ln sum_h e^-E(v, h) by forward annealing of the hidden layers given v, from the means of mean field, less the bound of
+    `likelihood.lower_bound`; ln Z cancels. An annealing for each row: `temperatures` sweeps of `chains` chains. (Salakhutdinov &
+    Hinton 2009, section 4.1.)"""
+    machine.visible_units.check(rows, "rows")
+    machine, found = machine.full_precision, []
+    for v in dense(rows):
+        x = machine.device.asarray(v[None], machine.dtype)
+        q = converged(machine, x)
+        means = [m for i, m in enumerate(q.states) if i not in machine.observed]
+        rest = machine.given(machine.split(x))
+        kept = {i: _open(rest.layers[i].units, machine.device.to_host(means[i])[0]) for i in rest.blocks[0]}
+        total = estimate(rest, chains=chains, temperatures=temperatures, base_rate=kept, reverse=False, seed=seed)
+        energy = float(machine.device.to_host(machine.energy(machine.split(x)))[0])
+        found.append((total.log_partition - energy - float(lower_bound(machine, q)[0]), total.standard_error))
+    difference, error = np.array(found).T
+    return difference, error
+
+
+def _open(units: Units, mean: np.ndarray) -> np.ndarray:
+    """Means away from the ends of their range, where no finite bias has them."""
+    if isinstance(units, Joint):
+        return np.concatenate([_open(m, part) for m, part in zip(units.members, units.parts(mean), strict=True)])
+    if isinstance(units, Gaussian):
+        return mean.astype(np.float64)
+    return np.clip(mean.astype(np.float64), 1e-3, 1 - 1e-3 if isinstance(units, (Bernoulli, Softmax)) else None)
 
 
 def raise_bound(
@@ -151,22 +186,38 @@ class _Run:
     def __init__(self, machine: BoltzmannMachine, data: Any, base_rate: Any, length: int | None, seed: int | None) -> None:
         self.machine, self.device, self.data = machine, machine.device, data
         self.seed = Stream(seed).seed
-        units = machine.layers[0].units
         if data is not None:
-            units.check(data, "data")
-        if base_rate is not None:
-            bias = units.bias_from_mean(self.device.asarray(_checked_rate(units, base_rate)), 2**53)
-        elif data is not None:
-            bias = units.bias_from_data(data, self.device)
-        else:
-            bias = self.device.zeros(units.size, np.float64)
-        sizes = [machine.layers[i].units.size for i in machine.blocks[0]]
-        base = [self.device.zeros(size, machine.dtype) for size in sizes]
-        base[0][...] = bias.astype(machine.dtype)
-        self.path = Path(machine, base)
+            machine.visible_units.check(data, "data")
+        base = self._base(base_rate)
+        self.path = Path(machine, [base[i].astype(machine.dtype) for i in machine.blocks[0]])
         self.block = max(1, _BLOCK // sum(layer.units.size for layer in machine.layers))
         self.length = length
         self.swap_rate: float | None = None
+
+    def _base(self, base_rate: Any) -> dict[int, Array]:
+        """The biases of the base: from the base rate or the data where there are some, else zeros. Hidden layers have the means that mean
+        field gives them for rows of the data."""
+        machine, device, rows = self.machine, self.device, 2**53
+        base = {i: device.zeros(layer.units.size, np.float64) for i, layer in enumerate(machine.layers)}
+        if isinstance(base_rate, Mapping):
+            given = dict(base_rate)
+        elif base_rate is not None:
+            given = machine.columns(_checked_rate(machine.visible_units, base_rate))
+        else:
+            given = {}
+            if self.data is not None:
+                base |= machine.columns(machine.visible_units.bias_from_data(self.data, device))
+        for i, rate in given.items():
+            units = machine.layers[i].units
+            base[i] = units.bias_from_mean(device.asarray(_checked_rate(units, rate)), rows)
+        hidden = set(machine.blocks[0]) - set(machine.observed) - set(given)
+        if self.data is not None and hidden:
+            chosen = np.unique(np.linspace(0, self.data.shape[0] - 1, 1000).astype(int))
+            found = posterior(machine.full_precision, device.asarray(dense(self.data[chosen]), machine.dtype), 10)
+            for i in hidden:
+                mean = found.states[i].astype(np.float64).mean(axis=0)
+                base[i] = machine.layers[i].units.bias_from_mean(mean, chosen.size)
+        return base
 
     def _stream(self, name: str) -> Stream:
         return Stream(self.seed, f"ais {name}", self.device)
@@ -211,7 +262,7 @@ class _Run:
             stream.advance_()
             return self._anneal(part, betas[::-1], stream, block.start, done, proceed)
 
-        blocks = self._blocks(states[0].shape[0], self.block)
+        blocks = self._blocks(states[self.path.kept[0]].shape[0], self.block)
         return np.concatenate(threads.over_blocks(self.device, blocks, anneal))
 
     def _anneal(
@@ -223,7 +274,7 @@ class _Run:
         done: Callable[[int], object],
         proceed: Callable[[], None],
     ) -> np.ndarray:
-        rows = states[0].shape[0]
+        rows = states[self.path.kept[0]].shape[0]
 
         def moved() -> None:
             done(rows)
@@ -239,13 +290,13 @@ class _Run:
 
     def origins(self) -> list[str]:
         """Where samples of the machine come from."""
-        if isinstance(self.machine, RBM) and smaller_layer(self.machine, self.length):
+        if smaller_block(self.machine, self.length):
             return ["exact samples"]
         return ["noise"] if self.data is None else ["data", "noise"]
 
     def samples(self, origin: str, rows: int, sweeps: int, done: Callable[[int], object]) -> dict[str, States]:
         """Samples of the machine for the coarse and the fine pass; the tempered chains of the second are those of the first, gone on."""
-        if isinstance(self.machine, RBM) and origin == "exact samples":
+        if origin == "exact samples":
             stream = self._stream(origin)
             return {grid: exact_samples(self.machine, rows, stream, self.length) for grid in ("coarse", "fine")}
 
@@ -280,11 +331,14 @@ class _Run:
             # in order, as a memory map is read best
             chosen = dense(self.data[np.sort(generator.integers(self.data.shape[0], size=n))])
             v = self.device.asarray(generator.permutation(chosen), self.machine.dtype)
-            if isinstance(units := self.machine.layers[0].units, Bernoulli):
+            units = self.machine.visible_units
+            if units.grey:
                 v = stream.bernoulli(v)
-            elif isinstance(units, ReplicatedSoftmax):
+            elif units.replicated:
                 v = units.like(states[0]).sample(self.device.xp.log(v + v.dtype.type(1e-3)), stream)
-            states[0] = v
+            found = upward(self.machine, v, "sample", stream) if self.machine.deep else self.machine.split(v)
+            for i in self.path.kept:
+                states[i] = found[i]
             stream.advance_()
         return states
 
@@ -293,7 +347,9 @@ def _checked_rate(units: Units, base_rate: Any) -> np.ndarray:
     """The mean of each visible unit, which must have a finite bias."""
     rate = np.asarray(base_rate, np.float64)
     if rate.shape != (units.size,):
-        raise ValueError(f"base_rate: found shape {rate.shape}; expected {(units.size,)}, the mean of each visible unit")
+        raise ValueError(f"base_rate: found shape {rate.shape}; expected {(units.size,)}, the mean of each unit")
+    if isinstance(units, Joint):
+        return np.concatenate([_checked_rate(m, part) for m, part in zip(units.members, units.parts(rate), strict=True)])
     low = -np.inf if isinstance(units, Gaussian) else 0.0
     high = 1.0 if isinstance(units, (Bernoulli, Softmax)) else np.inf
     if not ((rate > low) & (rate < high)).all():

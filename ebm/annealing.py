@@ -18,11 +18,8 @@ import numpy as np
 from .compute.device import Arena, Array
 from .compute.kernels.annealing import anneal_kept, anneal_summed
 from .compute.random import Stream
-from .machine import BoltzmannMachine
+from .machine import BoltzmannMachine, States
 from .units import Bernoulli
-
-# States of all layers; nothing reads those of the summed ones, which may be None.
-States = list[Array]
 
 
 class Path:

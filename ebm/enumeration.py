@@ -1,75 +1,84 @@
-"""All states of a layer, block by block: what exact sums, exact samples and the exact gradient of small machines go through."""
+"""All states of a block of layers, some at a time: what exact sums, exact samples and the exact gradient of small machines go through."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .compute.device import Array
 from .compute.random import Stream
 from .units import Softmax
 
 if TYPE_CHECKING:
-    from .rbm import RBM
+    from .machine import BoltzmannMachine, States
+    from .units import Units
 
 # The most states that are summed: two minutes' work where the other side has 784 binary units.
 LARGEST = 2**25
 _BLOCK = 1 << 14
 
 
-def smaller_layer(rbm: RBM, length: int | None = None, largest: int | None = None) -> tuple[int, int] | None:
-    """How many states the layer with fewer has, and its number; None where neither has at most `largest` (2^25).
+def smaller_block(machine: BoltzmannMachine, length: int | None = None, largest: int | None = None) -> tuple[int, int] | None:
+    """How many states the block of layers with fewer has (of an RBM: the layer), and its number; None where neither has at most
+    `largest` (2^25).
 
     Word counts can be listed when `length` says how many words the documents have: as ordered documents.
     """
-    counts = [layer.units.number_of_states() for layer in rbm.layers]
-    if length is not None:
-        counts[0] = rbm.visible.units.size**length
-    return min(((n, i) for i, n in enumerate(counts) if n and n <= (largest or LARGEST)), default=None)
+    found = []
+    for block, layers in enumerate(machine.blocks):
+        counts = [_count(machine.layers[i].units, length) for i in layers]
+        if None not in counts:
+            found.append((math.prod(count for count in counts if count), block))
+    return min(((n, block) for n, block in found if n <= (largest or LARGEST)), default=None)
 
 
-def log_weights(rbm: RBM, length: int | None = None) -> Iterator[tuple[list[Array], np.ndarray]]:
-    """Blocks of states of the smaller layer, in the place of that layer, and for each state s
+def log_weights(machine: BoltzmannMachine, length: int | None = None) -> Iterator[tuple[States, np.ndarray]]:
+    """Blocks of states s of the layers that can be listed, those of the smaller block, in their places, and for each
 
         -E(s) + ln sum_x e^(field(s) x - e(x)),
 
-    the logarithm of its unnormalized probability, (states,) float64 on the host; x are the states of the other layer, which are summed
+    the logarithm of its unnormalized probability, (states,) float64 on the host; x are the states of the other layers, which are summed
     (integrated) analytically.
     """
-    found = smaller_layer(rbm, length)
+    found = smaller_block(machine, length)
     if found is None:
-        raise ValueError(f"found {rbm}, neither layer with at most 2^25 states")
-    machine, (count, summed) = rbm.full_precision, found
-    units, bias, other = machine.layers[summed].units, machine.layers[summed].bias, 1 - summed
-    documents = Softmax(units.size, groups=length) if length is not None and summed == 0 else None
+        raise ValueError(f"found {machine}, neither block of layers with at most 2^25 states")
+    machine, (count, listed) = machine.full_precision, found
+    layers, summed = machine.blocks[listed], machine.blocks[1 - listed]
+    units = [machine.layers[i].units for i in layers]
     for start in range(0, count, _BLOCK):
-        stop = min(start + _BLOCK, count)
-        if documents:
-            rows = documents.states(start, stop).reshape(stop - start, documents.groups, units.size).sum(axis=1)
-        else:
-            rows = units.states(start, stop)
-        s = machine.device.asarray(rows, machine.dtype)
-        energy, like = units.energy(s, bias), None
-        if length is not None and not documents:  # the bias of hidden units counts once a word
-            energy = energy * length
-            like = machine.device.zeros((s.shape[0], machine.visible.units.size), machine.dtype)
-            like[:, 0] = length
-        states: list[Array] = [like, None]
-        states[summed] = s
-        terms = machine.layers[other].units.like(like).log_partition(machine.field(other, states)) - energy
+        numbers = np.arange(start, min(start + _BLOCK, count))
+        states: States = [None] * len(machine.layers)
+        for i, u in zip(layers, units, strict=True):
+            n = _count(u, length) or 1
+            states[i] = machine.device.asarray(_states(u, numbers, n, length), machine.dtype)
+            numbers = numbers // n
+        energy, counts = machine.energy(states) if layers else machine.device.zeros(1, machine.dtype), None
+        if length is not None and 0 in summed:  # the bias of the layers that hear the words counts once a word
+            counts = machine.device.zeros((states[layers[0]].shape[0], machine.layers[0].units.size), machine.dtype)
+            counts[:, 0] = length
+            for i in layers:
+                if 0 in machine.neighbors(i):
+                    energy = energy + (length - 1) * machine.layers[i].units.energy(states[i], machine.layers[i].bias)
+        terms = -energy
+        for j in summed:
+            terms = terms + machine.layers[j].units.like(counts if j == 0 else None).log_partition(machine.field(j, states))
+        if counts is not None:
+            states[0] = counts
         yield states, machine.device.to_host(terms).astype(np.float64)
 
 
-def exact_samples(rbm: RBM, n: int, stream: Stream, length: int | None = None) -> list[Array]:
-    """n independent samples [v, h] of a machine with a layer that can be listed.
+def exact_samples(machine: BoltzmannMachine, n: int, stream: Stream, length: int | None = None) -> States:
+    """n independent samples of all layers of a machine with a block that can be listed.
 
-    The layer's states are drawn in one pass over all of them (a reservoir with weights), the other layer given them.
+    The block's states are drawn in one pass over all of them (a reservoir with weights), the other layers given them.
     """
-    total, chosen = -np.inf, None
-    for states, weights in log_weights(rbm, length):
-        i = 0 if states[1] is None else 1
+    found = smaller_block(machine, length)
+    layers = machine.blocks[found[1]] if found else []
+    total, chosen = -np.inf, dict[int, np.ndarray]()
+    for states, weights in log_weights(machine, length):
         largest = weights.max()
         below = np.exp(weights - largest).cumsum()
         block = largest + np.log(below[-1])
@@ -79,13 +88,36 @@ def exact_samples(rbm: RBM, n: int, stream: Stream, length: int | None = None) -
         stream.advance_()
         u, position = high + 2.0**-24 * low
         taken = u < np.exp(block - total)
-        if chosen is None:
-            chosen, taken = np.empty((n, states[i].shape[1]), rbm.dtype), np.ones(n, bool)
+        if not chosen:
+            chosen, taken = {i: np.empty((n, states[i].shape[1]), machine.dtype) for i in layers}, np.ones(n, bool)
         index = np.minimum(np.searchsorted(below, position[taken] * below[-1], side="right"), len(below) - 1)
-        chosen[taken] = rbm.device.to_host(states[i])[index]
-    like = None if length is None else np.eye(1, rbm.visible.units.size) * length + np.zeros((n, 1))
-    samples: list[Array] = [None if like is None else rbm.device.asarray(like, rbm.dtype), None]
-    samples[i] = rbm.device.asarray(chosen)
-    samples[1 - i] = rbm.full_precision.update(1 - i, samples, "sample", stream)
+        for i, rows in chosen.items():
+            rows[taken] = machine.device.to_host(states[i])[index]
+    samples: States = [None] * len(machine.layers)
+    if length is not None:
+        samples[0] = machine.device.asarray(np.eye(1, machine.layers[0].units.size) * length + np.zeros((n, 1)), machine.dtype)
+    for i, rows in chosen.items():
+        samples[i] = machine.device.asarray(rows)
+    for j in machine.blocks[1 - found[1]] if found else []:
+        samples[j] = machine.full_precision.update(j, samples, "sample", stream)
     stream.advance_()
     return samples
+
+
+def _count(units: Units, length: int | None) -> int | None:
+    return units.size**length if units.replicated and length is not None else units.number_of_states()
+
+
+def _states(units: Units, numbers: np.ndarray, count: int, length: int | None) -> np.ndarray:
+    """The states with these numbers, modulo how many there are; each number is that before it or the next."""
+    if units.replicated and length is not None:
+        words = Softmax(units.size, groups=length)
+        return _states(words, numbers, count, None).reshape(numbers.size, length, units.size).sum(axis=1)
+    if count <= _BLOCK:
+        return units.states(0, count)[numbers % count]
+    first, last = int(numbers[0]), int(numbers[-1])
+    parts = []
+    for turn in range(first // count, last // count + 1):
+        start, stop = max(first, turn * count), min(last + 1, (turn + 1) * count)
+        parts.append(units.states(start - turn * count, stop - turn * count))
+    return np.concatenate(parts)[numbers - first]

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import mean_field
 from .compute.device import Array
 from .compute.gemm import gemm
 from .compute.random import Stream
 from .data.minibatches import dense
-from .enumeration import log_weights, smaller_layer
+from .enumeration import log_weights, smaller_block
 from .sandwich import Estimate
 from .units import Bernoulli, Softmax, Units
+from .units.base import positive
 
 if TYPE_CHECKING:
+    from .dbn import DBN
     from .machine import BoltzmannMachine
     from .rbm import RBM
 
@@ -25,47 +28,130 @@ if TYPE_CHECKING:
 _BLOCK = 1000
 
 
-def exact_log_partition(rbm: RBM, length: int | None = None) -> float:
-    """ln Z in nats, by enumeration of one layer while the other is summed (integrated) analytically:
+def exact_log_partition(machine: BoltzmannMachine, length: int | None = None) -> float:
+    """ln Z in nats, by enumeration of one block of layers (of an RBM: one layer) while the other is summed (integrated) analytically:
 
         ln Z = ln sum_s exp(-E(s) + ln sum_x e^(field(s) x - e(x))),
 
-    over the states s of whichever layer has fewer, in float64 sums. For word counts `length` is the number of words of the ordered
-    documents that Z sums over.
+    over the states s of whichever block has fewer, in float64 sums. In a deep machine a block are the odd or the even layers. For word
+    counts `length` is the number of words of the ordered documents that Z sums over.
 
-    Raises `ValueError` when neither layer has at most 2^25 states, when a length is missing or not asked for, and for parameters
+    Raises `ValueError` when neither block has at most 2^25 states, when a length is missing or not asked for, and for parameters
     that are not finite.
     """
-    check(rbm, length)
-    if smaller_layer(rbm, length) is None:
+    check(machine, length)
+    if smaller_block(machine, length) is None:
         raise ValueError(
-            f"found {rbm}, neither layer with at most 2^25 states ({'; '.join(_states(x.units, length) for x in rbm.layers)}): "
-            f"write ais.estimate(rbm, data=train), whose 100 chains take about {_seconds_of_ais(rbm):.0f} s here"
+            f"found {machine}, neither {'block of layers' if machine.deep else 'layer'} with at most 2^25 states "
+            f"({'; '.join(_states(x.units, length) for x in machine.layers)}): write ais.estimate(model, data=train), whose 100 chains "
+            f"take about {_seconds_of_ais(machine):.0f} s here"
         )
     total, largest = 0.0, -np.inf
-    for _, block in log_weights(rbm, length):
+    for _, block in log_weights(machine, length):
         top = max(largest, float(block.max()))
         total = total * np.exp(largest - top) + float(np.exp(block - top).sum())
         largest = top
     return largest + float(np.log(total))
 
 
-def log_probability(rbm: RBM, v: Any, log_partition: float | Estimate) -> np.ndarray:
-    """ln p(v) = -F(v) - ln Z of each row, (rows,) nats on the host, by ln Z or an estimate of it (`ais.estimate`).
+def log_probability(machine: BoltzmannMachine, v: Any, log_partition: float | Estimate) -> np.ndarray:
+    """ln p(v) of each row, (rows,) nats on the host, by ln Z or an estimate of it (`ais.estimate`): for an RBM -F(v) - ln Z.
 
     `v` (rows, visible) is an array on the machine's device, or one on the host, dense or sparse, that is sent there block by block. Of
-    word counts it is the probability of one ordered document, and an estimate holds for documents of its length only.
+    word counts it is the probability of one ordered document, and an estimate holds for documents of its length only. The hidden
+    layers of a deep machine are summed row by row, which takes one block of them with at most 2^25 states.
+
+    Raises `ValueError` for lengths of other documents, and for deep machines that are too large: they have `lower_bound`.
     """
-    length = log_partition.length if isinstance(log_partition, Estimate) else None
-    log_z = log_partition.log_partition if isinstance(log_partition, Estimate) else log_partition
-    if length is not None and (wrong := _host_lengths(rbm, v) != length).any():
+    log_z = _log_partition(machine, v, log_partition)
+    machine = machine.full_precision
+    if machine.deep:
+        return np.concatenate([_summed(machine, block) for block in _blocks(machine, v)]) - log_z
+    parts = [machine.device.to_host(machine.free_energy(block)).astype(np.float64) for block in _blocks(machine, v)]
+    return -np.concatenate(parts) - log_z
+
+
+def lower_bound(
+    machine: BoltzmannMachine, v: Any, log_partition: float | Estimate, *, tolerance: float | None = None, sweeps: int = 1000
+) -> np.ndarray:
+    """The variational lower bound of a deep machine's ln p(v) for each row, (rows,) nats on the host, by mean field:
+
+        ln p(v) >= E_q[-E(v, h)] + H(q) - ln Z,   q(h) = prod_j q_j(h_j)
+
+    at a fixed point of its equations, see `mean_field`. Where the hidden layers don't depend on each other, as in an RBM, it is ln p(v).
+    With an estimate of ln Z by forward annealing the bound comes out too high where ln Z comes out too low: look at its sides.
+
+    `v` as for `log_probability`. Warns (`MeanFieldWarning`) with the residual where `sweeps` sweeps leave a mean that changes by more than
+    `tolerance` (1e-5 in float32, 1e-10 in float64). (Salakhutdinov & Hinton 2009, "Deep Boltzmann machines", equation 5.)
+    """
+    log_z = _log_partition(machine, v, log_partition)
+    machine = machine.full_precision
+    found = (mean_field.converged(machine, block, tolerance, sweeps) for block in _blocks(machine, v))
+    return np.concatenate([mean_field.lower_bound(machine, q) for q in found]) - log_z
+
+
+def recognition_bound(
+    dbn: DBN, v: Any, log_partition: float | Estimate, *, samples: int = 10, seed: int | None = None
+) -> np.ndarray:
+    """A lower bound of a belief network's ln p(v) for each row, (rows,) nats on the host, averaged over `samples` draws of recognition:
+
+        ln p(v) >= E_q ln p(v, h) / q(h | v),
+
+    by ln Z of its last RBM, `ais.estimate(dbn.top)`. (Hinton, Osindero, Teh 2006, equation 8; Salakhutdinov & Murray 2008, equation 19.)
+    """
+    return _log_weights(dbn, v, samples, seed).mean(axis=0) - _log_partition(dbn.top, None, log_partition)
+
+
+def importance_sampled(
+    dbn: DBN, v: Any, log_partition: float | Estimate, *, samples: int = 100, seed: int | None = None
+) -> np.ndarray:
+    """An estimate of a belief network's ln p(v) for each row, (rows,) nats on the host, by importance sampling from recognition:
+
+        p(v) = E_q p(v, h) / q(h | v) ~ mean of `samples` draws,
+
+    unbiased for p(v) Z, so that its logarithm is too low on average, and grows toward ln p(v) with the samples. `log_partition` as for
+    `recognition_bound`, which is never above it.
+    """
+    weights = _log_weights(dbn, v, samples, seed)
+    largest = weights.max(axis=0)
+    return largest + np.log(np.exp(weights - largest).mean(axis=0)) - _log_partition(dbn.top, None, log_partition)
+
+
+def _log_weights(dbn: DBN, v: Any, samples: int, seed: int | None) -> np.ndarray:
+    """(samples, rows) float64 on the host."""
+    positive("samples", samples)
+    stream, found = Stream(seed, "recognition", dbn.device), []
+    for block in _blocks(dbn, v):
+        found.append(np.stack([dbn.device.to_host(dbn.log_weights(block, stream)) for _ in range(samples)]))
+        stream.advance_()
+    return np.concatenate(found, axis=1)
+
+
+def _log_partition(machine: BoltzmannMachine, v: Any, log_partition: float | Estimate) -> float:
+    """ln Z, of documents as long as the rows."""
+    if not isinstance(log_partition, Estimate):
+        return log_partition
+    length = log_partition.length
+    if v is not None and length is not None and (wrong := _host_lengths(machine, v) != length).any():
         raise ValueError(
             f"found {np.count_nonzero(wrong)} of {wrong.size} documents of another length than {length}, whose ln Z was estimated; "
             f"write ais.estimate(..., length=D) for each length D"
         )
-    machine = rbm.full_precision
-    parts = [machine.device.to_host(machine.free_energy(block)).astype(np.float64) for block in _blocks(rbm, v)]
-    return -np.concatenate(parts) - log_z
+    return log_partition.log_partition
+
+
+def _summed(machine: BoltzmannMachine, v: Array) -> np.ndarray:
+    """ln sum_h e^-E(v, h) of each row, (rows,), by enumeration."""
+    total = -machine.device.to_host(machine.energy(machine.split(v))).astype(np.float64)
+    for k in range(v.shape[0]):
+        rest = machine.given(machine.split(v[k : k + 1]))
+        if smaller_block(rest) is None:
+            raise ValueError(
+                f"found {machine}, whose hidden layers have no block of at most 2^25 states; write likelihood.lower_bound(model, v, "
+                f"log_partition)"
+            )
+        total[k] += exact_log_partition(rest)
+    return total
 
 
 def pseudo_log_likelihood(rbm: RBM, v: Any, stream: Stream | None = None) -> np.ndarray:
@@ -144,13 +230,13 @@ def check(machine: BoltzmannMachine, length: int | None) -> None:
         )
 
 
-def _blocks(rbm: RBM, v: Any) -> Iterator[Array]:
+def _blocks(machine: BoltzmannMachine | DBN, v: Any) -> Iterator[Array]:
     for start in range(0, v.shape[0], _BLOCK):
-        yield rbm.device.asarray(dense(v[start : start + _BLOCK]), rbm.dtype)
+        yield machine.device.asarray(dense(v[start : start + _BLOCK]), machine.dtype)
 
 
-def _host_lengths(rbm: RBM, v: Any) -> np.ndarray:
-    return np.concatenate([rbm.device.to_host(block.sum(axis=1)) for block in _blocks(rbm, v)])
+def _host_lengths(machine: BoltzmannMachine, v: Any) -> np.ndarray:
+    return np.concatenate([machine.device.to_host(block.sum(axis=1)) for block in _blocks(machine, v)])
 
 
 def _states(units: Units, length: int | None) -> str:
@@ -160,14 +246,16 @@ def _states(units: Units, length: int | None) -> str:
     return f"{units} has 2^{logarithm:.0f}"
 
 
-def _seconds_of_ais(rbm: RBM, rows: int = 100, temperatures: int = 30_000) -> float:
+def _seconds_of_ais(machine: BoltzmannMachine, rows: int = 100, temperatures: int = 30_000) -> float:
     """The time that an estimate with 10,000 temperatures takes, from that of its products, which are most of it; the coarse pass and
     the reverse direction make 30,000 of them."""
-    v, device = rbm.device.zeros((rows, rbm.visible.units.size), rbm.dtype), rbm.device
-    gemm(v, rbm.weights)
-    device.synchronize()
-    start = time.perf_counter()
-    for _ in range(10):
-        gemm(v, rbm.weights)
+    device = machine.device
+    products = [(device.zeros((rows, c.weights.shape[0]), machine.dtype), c.weights) for c in machine.connections]
+    for _ in range(11):
+        if _ == 1:  # the first call pays for what is compiled
+            device.synchronize()
+            start = time.perf_counter()
+        for x, weights in products:
+            gemm(x, weights)
     device.synchronize()
     return (time.perf_counter() - start) / 10 * 2 * temperatures

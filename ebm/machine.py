@@ -12,20 +12,25 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from . import sampling, storage
 from .compute import device as devices
 from .compute.device import Array, Device, device_of
 from .compute.gemm import Precision, gemm
 from .compute.random import Stream
+from .mean_field import posterior
 from .training.parameters import Parameters
-from .units import Units, as_units
+from .units import Joint, Units, as_units, from_config
 
 Verb = Literal["sample", "mean", "mode"]
+# States of all layers, (rows, size) each; None for those that are unknown or don't matter.
+States = list[Array]
 # For a layer, which units are held (boolean or 0/1, rows x size or broadcast to it) and at which values.
 Clamp = tuple[Array, Array]
 
@@ -51,9 +56,12 @@ class Connection:
 class BoltzmannMachine:
     """Layers (units, or numbers of Bernoulli units) joined by connections (pairs of layer numbers; a chain by default).
 
-    Weights start as N(0, 0.01^2) draws of `seed`, biases as zeros. `precision="bfloat16"` rounds the operands of products.
+    `observed` are the numbers of the visible layers. A row of data holds their states side by side, in this order: images and labels of a
+    machine with observed=(0, 3) are rows of 784 + 10 columns. All other layers are hidden. Weights start as N(0, 0.01^2) draws of
+    `seed`, biases as zeros. `precision="bfloat16"` rounds the operands of products.
 
-    Raises `ValueError` when the connections can't be colored with two colors (such a machine has no two-block sweep).
+    Raises `ValueError` when the connections can't be colored with two colors (such a machine has no two-block sweep), and for
+    `observed` that aren't layers.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class BoltzmannMachine:
         layers: Sequence[int | Units],
         connections: Sequence[tuple[int, int]] | None = None,
         *,
+        observed: Sequence[int] = (0,),
         device: str | Device = "auto",
         dtype: Any = "float32",
         seed: int | None = 0,
@@ -74,8 +83,17 @@ class BoltzmannMachine:
             raise ValueError(f"found precision={precision!r} with dtype={dtype!r}; expected None, or 'bfloat16' with 'float32'")
         self.precision: Precision = precision
         units = [as_units(layer) for layer in layers]
+        self.observed = tuple(observed)
+        if (
+            not self.observed
+            or len(set(self.observed)) < len(self.observed)
+            or not set(self.observed) <= set(range(len(units)))
+        ):
+            raise ValueError(
+                f"found observed={observed!r} for {len(units)} layers; expected the numbers of the visible layers, such as (0,)"
+            )
         for i, u in enumerate(units):
-            if u.replicated and i > 0:
+            if u.replicated and (i > 0 or 0 not in self.observed):
                 raise ValueError(
                     f"found {u} as layer {i}; word counts can only be visible, layer 0: their number is the data's"
                 )
@@ -105,10 +123,14 @@ class BoltzmannMachine:
         own = [{name: parameters[f"{name}.{i}"] for name in u.own_parameters()} for i, u in enumerate(units)]
         self.layers = [Layer(u.bound(own[i]), parameters[f"bias.{i}"]) for i, u in enumerate(units)]
         self.connections = [Connection(i, j, name, parameters[name]) for i, j, name in connections]
+        self._join()
+
+    def _join(self) -> None:
+        """For each layer its neighbors and the weights from them."""
         self._joined = [
             [(c.upper, c.weights.T) for c in self.connections if c.lower == i]
             + [(c.lower, c.weights) for c in self.connections if c.upper == i]
-            for i in range(len(units))
+            for i in range(len(self.layers))
         ]
 
     def with_parameters(self, parameters: Parameters) -> Self:
@@ -117,6 +139,89 @@ class BoltzmannMachine:
         machine._bind(
             parameters, [layer.units for layer in self.layers], [(c.lower, c.upper, c.name) for c in self.connections]
         )
+        return machine
+
+    @property
+    def visible_units(self) -> Units:
+        """The units that a row of data holds the states of: those of the observed layers, side by side."""
+        first, *rest = (self.layers[i].units for i in self.observed)
+        return Joint(first, *rest) if rest else first
+
+    @property
+    def hidden_layers(self) -> list[int]:
+        """The numbers of the layers that are not observed."""
+        return [i for i in range(len(self.layers)) if i not in self.observed]
+
+    @property
+    def deep(self) -> bool:
+        """Whether hidden layers are connected with each other, so that they depend on each other given the observed ones."""
+        return any({c.lower, c.upper}.isdisjoint(self.observed) for c in self.connections)
+
+    def neighbors(self, layer: int) -> list[int]:
+        """The numbers of the layers that a layer is connected with."""
+        return [other for other, _ in self._joined[layer]]
+
+    @property
+    def outward(self) -> list[int]:
+        """The numbers of the hidden layers by their distance from the observed ones."""
+        order: list[int] = []
+        reached = list(self.observed)
+        while reached:
+            near = sorted({other for i in reached for other in self.neighbors(i)} - set(self.observed) - set(order))
+            order, reached = order + near, near
+        return order
+
+    def split(self, v: Array) -> States:
+        """The states of all layers: those of the observed ones from the rows `v` (rows, visible), None for the hidden ones."""
+        size = self.visible_units.size
+        if v.ndim != 2 or v.shape[1] != size:
+            hint = "; write v.reshape(1, -1) for one row" if v.ndim == 1 else ""
+            raise ValueError(f"v: found shape {v.shape}; expected (rows, {size}){hint}")
+        states: States = [None] * len(self.layers)
+        for i, part in self.columns(v).items():
+            self.check_states(i, part, "v")
+            states[i] = part
+        return states
+
+    def columns(self, v: Array) -> dict[int, Array]:
+        """The columns (..., size) of each observed layer in rows of data, or in one row."""
+        units = self.visible_units
+        return dict(
+            zip(self.observed, units.parts(v) if isinstance(units, Joint) and len(self.observed) > 1 else [v], strict=True)
+        )
+
+    def join(self, states: Sequence[Array]) -> Array:
+        """The rows (rows, visible) that `split` takes apart."""
+        parts = [states[i] for i in self.observed]
+        return parts[0] if len(parts) == 1 else self.device.xp.concatenate(parts, axis=1)
+
+    def given(self, states: Sequence[Array]) -> BoltzmannMachine:
+        """The machine of the layers whose states are None, numbered from 0, with the others held at theirs:
+
+            p(rest | states) = e^-E' / Z',   E'(rest) = E(rest, states) - E(states),
+
+        where E(states) is `energy(states)`, what the held layers have among themselves. Its biases are the fields of the held layers,
+        (rows, size), one for each row of theirs; for one row they are (size,), and any number of rows can be drawn. It is a view
+        of this machine's weights, not to be trained.
+        """
+        rest = [i for i, x in enumerate(states) if x is None]
+        number = {i: k for k, i in enumerate(rest)}
+        machine = object.__new__(BoltzmannMachine)
+        machine.__dict__.update(device=self.device, dtype=self.dtype, precision=self.precision, seed=self.seed)
+        machine.parameters, machine.observed = self.parameters, ()
+        first, second = ([number[i] for i in block if i in number] for block in self.blocks)
+        machine.blocks = first, second
+        machine.layers = []
+        for i in rest:
+            held = any(states[other] is not None for other, _ in self._joined[i])
+            bias = self.field(i, states) if held else self.layers[i].bias
+            machine.layers.append(Layer(self.layers[i].units, bias[0] if bias.ndim == 2 and bias.shape[0] == 1 else bias))
+        machine.connections = [
+            Connection(number[c.lower], number[c.upper], c.name, c.weights)
+            for c in self.connections
+            if c.lower in number and c.upper in number
+        ]
+        machine._join()
         return machine
 
     @property
@@ -154,19 +259,19 @@ class BoltzmannMachine:
         """Γ^-1/2 W Γ'^-1/2 on the host, float64."""
         weights = self.device.to_host(connection.weights).astype(np.float64)
         for i, axis in ((connection.lower, 1), (connection.upper, 0)):
-            if "log_precision" in self.layers[i].units.own:
-                log_precision = self.device.to_host(self.layers[i].units.own["log_precision"]).astype(np.float64)
-                weights *= np.expand_dims(np.exp(-0.5 * log_precision), axis)
+            weights *= np.expand_dims(self.layers[i].units.deviation(), axis)
         return weights
 
     def field(self, layer: int, states: Sequence[Array], beta: float = 1.0) -> Array:
         """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with.
 
-        The bias counts once for each draw of a connected layer of counts (see `ReplicatedSoftmax`).
+        Layers whose states are None are left out. The bias counts once for each draw of a connected layer of counts (see
+        `ReplicatedSoftmax`).
         """
-        joined = self._joined[layer]
-        field = self.device.empty((states[joined[0][0]].shape[0], self.layers[layer].units.size), self.dtype)
+        joined = [(other, weights) for other, weights in self._joined[layer] if states[other] is not None]
         bias = self.layers[layer].bias
+        rows = [states[other].shape[0] for other, _ in joined] or [x.shape[0] for x in states if x is not None] or [1]
+        field = self.device.empty((rows[0], self.layers[layer].units.size), self.dtype)
         field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
         for repeats in self._repeats(layer, states):
             field *= repeats[:, None]
@@ -176,17 +281,21 @@ class BoltzmannMachine:
 
     def _repeats(self, layer: int, states: Sequence[Array]) -> list[Array]:
         """The numbers of draws, (rows,) each, of the connected layers that have them."""
-        counted = [(other, self.layers[other].units) for other, _ in self._joined[layer]]
+        counted = [(other, self.layers[other].units) for other, _ in self._joined[layer] if states[other] is not None]
         return [r for other, units in counted if units.replicated and (r := units.repeats(states[other])) is not None]
 
     def energy(self, states: Sequence[Array]) -> Array:
-        """E(x), (rows,) nats."""
-        energy = self.device.zeros(states[0].shape[0], self.dtype)
-        for i, (layer, x) in enumerate(zip(self.layers, states, strict=True)):
+        """E(x), (rows,) nats; layers whose states are None are left out."""
+        present = [i for i, x in enumerate(states) if x is not None]
+        energy = self.device.zeros(states[present[0]].shape[0], self.dtype)
+        for i in present:
+            x, layer = states[i], self.layers[i]
             energy += layer.units.energy(x, layer.bias)
             for repeats in self._repeats(i, states):
                 energy -= (repeats - 1) * gemm(x, layer.bias[:, None])[:, 0]
         for c in self.connections:
+            if states[c.lower] is None or states[c.upper] is None:
+                continue
             energy -= (gemm(states[c.lower], c.weights, precision=self.precision) * states[c.upper]).sum(axis=1)
         return energy
 
@@ -235,6 +344,75 @@ class BoltzmannMachine:
             for i in block:
                 states[i] = self.update(i, states, verb, stream, beta=beta, clamp=(clamp or {}).get(i))
         return states
+
+    def free_energy(self, v: Array) -> Array:
+        """F(v) = -ln sum_h e^-E(v, h), (rows,) nats: ln p(v) = -F(v) - ln Z.
+
+        Raises `TypeError` where hidden layers are connected with each other: that sum has no closed form.
+        """
+        if self.deep:
+            raise TypeError(
+                f"the free energy of {self} has no closed form; write likelihood.lower_bound(model, v, log_partition)"
+            )
+        states = self.split(v)
+        energy = self.energy(states)
+        for i in self.hidden_layers:
+            energy -= self.layers[i].units.log_partition(self.field(i, states))
+        return energy
+
+    def reconstruct(self, v: Array) -> Array:
+        """E[v | E[h | v]], (rows, visible): one deterministic pass up and down. Where hidden layers are connected with each other, E[h | v]
+        is approximated by 10 mean-field sweeps."""
+        states = posterior(self, v, 10).states
+        return self.join([self.update(i, states, "mean") if i in self.observed else None for i in range(len(states))])
+
+    def squared_error(self, v: Array) -> Array:
+        """sum_i (v_i - reconstruct(v)_i)^2, averaged over the rows; a scalar on the device."""
+        difference = v - self.reconstruct(v)
+        return (difference * difference).sum() / v.shape[0]
+
+    def initialize_bias_(self, data: Any) -> None:
+        """Set the visible biases so that the visible units alone have the mean of `data` (Hinton 2010, section 8)."""
+        bias = self.visible_units.bias_from_data(data, self.device).astype(self.dtype)
+        for i, part in self.columns(bias).items():
+            self.layers[i].bias[...] = part
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the machine to one safetensors file (see `storage.save`); read it back with `ebm.load`."""
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: Any = "auto") -> Self:
+        """The machine saved at `path`; raises as `ebm.load` does, and for a file of another model."""
+        return storage.load(path, device, cls)
+
+    def sample(
+        self,
+        n: int,
+        steps: int = 1000,
+        *,
+        clamp: tuple[Any, Any] | None = None,
+        start: Any = None,
+        beta: float | Sequence[float] = 1.0,
+        means: bool = False,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """n samples of the visible units after `steps` steps of Gibbs sampling, (n, visible), on the host.
+
+        `clamp=(mask, values)` holds the units where `mask` (visible,) or (n, visible) is true at `values` of such a shape, and
+        samples the rest given them (inpainting). Chains start at `start` (n, visible), else at a draw from the visible biases. `beta`
+        is an inverse temperature, or one for each step: samples are of p(v, h)^beta. `means=True` returns the visible units' means in
+        the last step, which make smoother pictures. The same `seed` gives the same samples.
+
+        Raises `ValueError` for masks, values and starts of other shapes or with values that the units can't take.
+        """
+        if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (n, steps)):
+            raise ValueError(f"found n={n}, steps={steps}; expected whole numbers >= 1")
+        betas = sampling.temperatures(self, steps, beta)
+        if start is None and self.visible_units.replicated:
+            raise ValueError("word counts are sampled at given document lengths; write start=counts of documents so long")
+        self.require_finite()
+        return sampling.gibbs(self, n, clamp, start, betas, means, seed)
 
     def add_statistics_(
         self,
@@ -295,9 +473,18 @@ class BoltzmannMachine:
         return {
             "layers": [layer.units.config() for layer in self.layers],
             "connections": [[c.lower, c.upper] for c in self.connections],
+            "observed": list(self.observed),
             "dtype": str(self.dtype),
             "precision": self.precision,
         }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], device: Device) -> Self:
+        """The machine, with parameters of its own, that `config` describes."""
+        layers = [from_config(layer) for layer in config["layers"]]
+        connections = [(i, j) for i, j in config["connections"]]
+        options = {"dtype": config["dtype"], "precision": config.get("precision")}
+        return cls(layers, connections, observed=config["observed"], device=device, **options)
 
     def __repr__(self) -> str:
         units = ", ".join(map(repr, (layer.units for layer in self.layers)))

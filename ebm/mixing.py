@@ -16,6 +16,7 @@ from .compute.device import Arena
 from .compute.gemm import gemm
 from .compute.random import Stream
 from .learning import Step
+from .learning.rule import scheduled
 from .training.callbacks import Callback
 from .units.base import positive
 
@@ -104,15 +105,15 @@ class MixingMonitor(Callback):
 
     def on_start(self, run: Run) -> None:
         step: Any = run.state.get("learning")
-        if not isinstance(step, Step) or "hidden" not in step.chains:
+        if not isinstance(step, Step) or not any(name.startswith("layer.") for name in step.chains):
             rule = step.learning if isinstance(step, Step) else step
             raise ValueError(
                 f"found a run with learning={rule!r}, which has no persistent chains to watch; write learning=PCD(5), FastPCD(5) or "
                 "ParallelTempering(), or leave MixingMonitor out"
             )
-        if step.rbm.visible.units.replicated:
+        if step.machine.visible_units.replicated:
             raise ValueError(
-                f"found {step.rbm.visible.units}; chains of documents of different lengths have no common free energy: leave "
+                f"found {step.machine.visible_units}; chains of documents of different lengths have no common free energy: leave "
                 "MixingMonitor out"
             )
         self._warned = False
@@ -140,19 +141,21 @@ class MixingMonitor(Callback):
         """Free energies and positions, (2, updates, chains) float64."""
         state: Any = run.state
         step, batches = state["learning"], state["batches"]
-        rbm, device = step.rbm, step.rbm.device
+        machine, device = step.machine, step.machine.device
+        watched = next(name for name in step.chains if name.startswith("layer."))
+        layer, rule = int(watched.removeprefix("layer.")), scheduled(step.learning, run.epoch)
         chains = {name: array.copy() for name, array in step.chains.items()}
         # a stream for each measurement: nothing to remember when the run is resumed
         stream = Stream(step.stream.seed, f"mixing {run.step}", device)
         arena = Arena()
-        direction = device.asarray(_principal_direction(device.to_host(chains["hidden"]))[:, None], rbm.dtype)
-        recorded = device.empty((2, self.updates, chains["hidden"].shape[0]), rbm.dtype)
+        direction = device.asarray(_principal_direction(device.to_host(chains[watched]))[:, None], machine.dtype)
+        recorded = device.empty((2, self.updates, chains[watched].shape[0]), machine.dtype)
         for i in range(self.updates):
             batch = batches.batch(run.epoch - 1, i % run.steps_per_epoch)
             with device.arena(arena):
-                _, (visible, hidden) = step.learning(rbm, batch, chains, stream)
-                recorded[0, i] = rbm.free_energy(visible)
-                recorded[1, i] = gemm(hidden, direction)[:, 0]
+                states: Any = rule(machine, batch, chains, stream)[1]
+                recorded[0, i] = machine.energy(states) if machine.deep else machine.free_energy(machine.join(states))
+                recorded[1, i] = gemm(states[layer], direction)[:, 0]
         return device.to_host(recorded).astype(np.float64)
 
 

@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from . import storage
 from .compute.device import Array, Device
 from .compute.gemm import Precision
 from .compute.random import Stream
-from .data.minibatches import Binarization, Minibatches, dense
-from .learning import CD, Rule, Step
-from .machine import BoltzmannMachine, Clamp, Layer
+from .data.minibatches import Binarization, dense
+from .learning import CD, Rule
+from .learning.fit import fit
+from .machine import BoltzmannMachine, Layer
 from .training.callbacks import Callback, Validation
-from .training.divergence import DivergenceError
-from .training.loop import Run, train
-from .training.optimizers import SGD, Optimizer
+from .training.optimizers import Optimizer
 from .training.penalties import Penalty
-from .units import Bernoulli, Units
+from .units import Units, from_config
 
 # Rows that are evaluated at once when a method walks through a data set.
 _BLOCK = 1000
@@ -54,6 +52,12 @@ class RBM(BoltzmannMachine):
         precision: Precision = None,
     ) -> None:
         super().__init__([visible, hidden], device=device, dtype=dtype, seed=seed, precision=precision)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], device: Device) -> RBM:
+        """The machine, with parameters of its own, that `config` describes."""
+        visible, hidden = (from_config(layer) for layer in config["layers"])
+        return cls(visible, hidden, device=device, dtype=config["dtype"], precision=config.get("precision"))
 
     @property
     def visible(self) -> Layer:
@@ -100,97 +104,28 @@ class RBM(BoltzmannMachine):
         """(E[h | v], h ~ p(h | v)) for the price of one."""
         return self.hidden.units.draw(self.hidden_field(v), stream)
 
-    def free_energy(self, v: Array) -> Array:
-        """F(v) = -ln sum_h e^-E(v, h), (rows,) nats: ln p(v) = -F(v) - ln Z."""
-        field = self.hidden_field(v)
-        return self.visible.units.energy(v, self.visible.bias) - self.hidden.units.log_partition(field)
+    @property
+    def inputs(self) -> int:
+        """The number of visible units, the width of a row of data."""
+        return self.visible.units.size
 
-    def reconstruct(self, v: Array) -> Array:
-        """E[v | E[h | v]], (rows, visible): one deterministic pass up and down."""
-        return self.mean_visible(self.mean_hidden(v), like=v)
+    @property
+    def outputs(self) -> int:
+        """The number of hidden units, the width of a row of `transform`."""
+        return self.hidden.units.size
 
-    def squared_error(self, v: Array) -> Array:
-        """sum_i (v_i - reconstruct(v)_i)^2, averaged over the rows; a scalar on the device."""
-        difference = v - self.reconstruct(v)
-        return (difference * difference).sum() / v.shape[0]
-
-    def transform(self, data: np.ndarray) -> np.ndarray:
-        """E[h | v] for every row of a host array, (rows, hidden), computed in blocks."""
+    def transform(self, data: Any, seed: int | None = None) -> np.ndarray:
+        """E[h | v] for every row of a host array, (rows, hidden), computed in blocks; with a `seed` samples h ~ p(h | v)."""
         self.visible.units.check(data, "data")
-        blocks = (dense(data[i : i + _BLOCK]) for i in range(0, data.shape[0], _BLOCK))
-        means = (self.mean_hidden(self.device.asarray(block, self.dtype)) for block in blocks)
-        return np.concatenate([self.device.to_host(mean) for mean in means])
-
-    def sample(
-        self,
-        n: int,
-        steps: int = 1000,
-        *,
-        clamp: tuple[Any, Any] | None = None,
-        start: Any = None,
-        beta: float | Sequence[float] = 1.0,
-        seed: int | None = None,
-    ) -> np.ndarray:
-        """n samples of the visible units after `steps` steps of Gibbs sampling, (n, visible), on the host.
-
-        `clamp=(mask, values)` holds the units where `mask` (visible,) or (n, visible) is true at `values` of such a shape, and
-        samples the rest given them (inpainting). Chains start at `start` (n, visible), else at a draw from the visible biases.
-        `beta` is an inverse temperature, or one for each step: samples are of p(v, h)^beta. The same `seed` gives the same samples.
-
-        Raises `ValueError` for masks, values and starts of other shapes or with values that the units can't take.
-        """
-        if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (n, steps)):
-            raise ValueError(f"found n={n}, steps={steps}; expected whole numbers >= 1")
-        betas = np.broadcast_to(np.asarray(beta, float), (steps,)) if np.ndim(beta) == 0 else np.asarray(beta, float)
-        if betas.shape != (steps,) or not np.isfinite(betas).all() or (betas < 0).any():
-            found = f"of shape {betas.shape} with values in [{betas.min()}, {betas.max()}]" if betas.size else "without values"
-            raise ValueError(f"found beta {found}; expected a finite number >= 0, or one for each of {steps} steps")
-        if (betas == 0).any() and not all(layer.units.discrete for layer in self.layers):
-            raise ValueError("found beta=0; at infinite temperature real-valued units have no distribution: expected beta > 0")
-        if start is None and self.visible.units.replicated:
-            raise ValueError("word counts are sampled at given document lengths; write start=counts of documents so long")
-        self.require_finite()
-        stream = Stream(seed, "sample", self.device)
-        held = None if clamp is None else self._clamp(clamp, n)
-        if start is None:
-            field = self.device.zeros((n, self.visible.units.size), self.dtype) + self.visible.bias
-            v = self.visible.units.sample(field, stream)
-        else:
-            v = self.device.asarray(start.toarray() if hasattr(start, "toarray") else start, self.dtype)
-            if v.shape != (n, self.visible.units.size):
-                raise ValueError(f"start: found shape {v.shape}; expected {(n, self.visible.units.size)}")
-            self.visible.units.check(self.device.to_host(v), "start")
-        states: list[Array] = [v if held is None else self.device.xp.where(held[0], held[1], v), None]
-        for b in betas:
-            states = self.sweep(states, "sample", stream, beta=float(b), clamp=None if held is None else {0: held})
-        return self.device.to_host(states[0])
-
-    def _clamp(self, clamp: tuple[Any, Any], n: int) -> Clamp:
-        """Mask and values on the device, checked; what lies outside the mask may be anything, NaN too."""
-        shape = (n, self.visible.units.size)
-        try:
-            mask, values = (np.asarray(x) for x in clamp)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"clamp: found {type(clamp).__name__}; expected a pair (mask, values) of host arrays") from error
-        for name, x in (("mask", mask), ("values", values)):
-            if x.shape not in (shape, shape[1:]):
-                raise ValueError(f"clamp: found {name} of shape {x.shape}; expected {shape} or {shape[1:]}")
-        if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-            raise ValueError("clamp: found a mask with values other than 0 and 1; expected booleans: True holds a unit")
-        mask, values = np.broadcast_arrays(mask.astype(bool), values)
-        kept = np.where(mask, values, 0)
-        mask, kept = np.broadcast_to(mask, shape), np.broadcast_to(kept, shape)
-        self.visible.units.check_clamp(mask, kept)
-        return self.device.asarray(mask), self.device.asarray(kept, self.dtype)
-
-    def initialize_bias_(self, data: np.ndarray) -> None:
-        """Set the visible biases so that the visible units alone have the mean of `data` (Hinton 2010, section 8)."""
-        bias = self.visible.units.bias_from_data(data, self.device)
-        self.visible.bias[...] = bias.astype(self.dtype)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the machine to one safetensors file (see `storage.save`); read it back with `ebm.load`."""
-        storage.save(self, path)
+        found = []
+        for start in range(0, data.shape[0], _BLOCK):
+            v = self.device.asarray(dense(data[start : start + _BLOCK]), self.dtype)
+            if seed is None:
+                h = self.mean_hidden(v)
+            else:
+                h = self.hidden.units.sample(self.hidden_field(v), Stream(seed, "transform", self.device), start)
+            found.append(self.device.to_host(h))
+        return np.concatenate(found)
 
     def fit(
         self,
@@ -225,7 +160,8 @@ class RBM(BoltzmannMachine):
         if validation is not None:
             self.visible.units.check(validation, "validation")
             callbacks = [Validation(lambda: self._validate(validation, data)), *callbacks]
-        self._train(
+        fit(
+            self,
             data,
             epochs=epochs,
             batch_size=batch_size,
@@ -240,41 +176,6 @@ class RBM(BoltzmannMachine):
         )
         return self
 
-    def _train(
-        self,
-        data: Any,
-        *,
-        epochs: int,
-        batch_size: int,
-        learning: Rule,
-        optimizer: Optimizer | None,
-        penalties: Sequence[Penalty],
-        binarization: Binarization,
-        centered: bool,
-        callbacks: Iterable[Callback],
-        seed: int | None = None,
-        resume: str | os.PathLike[str] | None = None,
-    ) -> None:
-        """`fit` on rows that the caller has checked."""
-        if binarization is not None and not isinstance(self.visible.units, Bernoulli):
-            raise ValueError(f"found binarization={binarization!r} for {self.visible.units}; only binary units have it")
-        if centered and self.visible.units.replicated:
-            raise ValueError("found centered=True for word counts, whose hidden bias counts once a word; write centered=False")
-        seed = self.seed if seed is None else seed
-        batches = Minibatches(data, batch_size, device=self.device, dtype=self.dtype, seed=seed, binarization=binarization)
-        step = Step(
-            self,
-            learning,
-            optimizer or SGD(0.05 if all(layer.units.discrete for layer in self.layers) else 0.01, momentum=0.5),
-            batch_size=batch_size,
-            steps_per_epoch=len(batches),
-            penalties=penalties,
-            centered=centered,
-            seed=seed,
-        )
-        callbacks = [*callbacks, _Bounds(self, data)]
-        train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
-
     def _validate(self, validation: np.ndarray, data: np.ndarray) -> Mapping[str, float]:
         rows = min(validation.shape[0], data.shape[0])
         total = np.zeros(3)
@@ -284,24 +185,3 @@ class RBM(BoltzmannMachine):
             sums = self.free_energy(held).sum(), self.free_energy(seen).sum(), self.squared_error(held) * (stop - start)
             total += [float(self.device.to_host(x)) for x in sums]
         return {"validation_reconstruction": total[2] / rows, "free_energy_gap": (total[0] - total[1]) / rows}
-
-
-class _Bounds(Callback):
-    """Sets the biases from the data when nothing can refuse the run any more, and a resumed one has its parameters back; ends a
-    run whose machine has lost its partition function."""
-
-    order = 2
-
-    def __init__(self, rbm: RBM, data: np.ndarray) -> None:
-        self.rbm, self.data = rbm, data
-
-    def on_start(self, run: Run) -> None:
-        self.rbm.require_finite()
-        if run.step == 0 and not self.rbm.device.to_host(self.rbm.visible.bias).any():
-            self.rbm.initialize_bias_(self.data)
-
-    def on_epoch(self, run: Run) -> None:
-        try:
-            self.rbm.require_finite()
-        except ValueError as error:
-            raise DivergenceError(f"after epoch {run.epoch}: {error}") from error

@@ -10,35 +10,52 @@ from .compute import device as devices
 from .compute.archive import ArchiveError
 
 if TYPE_CHECKING:
-    from .rbm import RBM
+    from .dbn import DBN
+    from .machine import BoltzmannMachine
+    from .training.parameters import Parameters
 
 
-def save(model: RBM, path: str | os.PathLike[str]) -> None:
+def save(model: BoltzmannMachine | DBN, path: str | os.PathLike[str]) -> None:
     """Write the model's description and parameters to `path`; an existing file is replaced only when all is written."""
     header = {"model": type(model).__name__, "config": model.config()}
-    archive.write(path, arrays=model.parameters.state_dict(), header=header, kind="model")
+    arrays = {f"{part}{name}": x for part, p in _parts(model).items() for name, x in p.state_dict().items()}
+    archive.write(path, arrays=arrays, header=header, kind="model")
 
 
-def load(path: str | os.PathLike[str], device: Any = "auto") -> RBM:
-    """The model saved at `path`, on the given device.
+def load(path: str | os.PathLike[str], device: Any = "auto", model: type[Any] | None = None) -> Any:
+    """The model saved at `path`, on the given device; with `model`, a class, one of this class.
 
-    Raises `FileNotFoundError`, or `ArchiveError` (a `ValueError`) for a file that is truncated, damaged, of a newer version or no
-    model of this toolkit; for a device that is not there, what `device.get` raises.
+    Raises `FileNotFoundError`, or `ArchiveError` (a `ValueError`) for a file that is truncated, damaged, of a newer version, of
+    another model or no model of this toolkit; for a device that is not there, what `device.get` raises.
     """
+    from .dbm import DBM
+    from .dbn import DBN
     from .rbm import RBM
-    from .units import from_config
 
     device = devices.get(device)
     arrays, header = archive.read(path, kind="model")
-    models = {"RBM": RBM}
+    models: dict[str, Any] = {"RBM": RBM, "DBM": DBM, "DBN": DBN}
     try:
         if header["model"] not in models:
             raise ValueError(f"found model {header['model']!r}; this version knows {sorted(models)}")
-        config = header["config"]
-        layers = [from_config(layer) for layer in config["layers"]]
-        options = {"dtype": config["dtype"], "precision": config.get("precision")}
-        model = models[header["model"]](*layers, device=device, **options)
-        model.parameters.load_state_dict(arrays)
-    except (KeyError, MemoryError, TypeError, ValueError) as error:
+        found = models[header["model"]]
+        if model is not None and not issubclass(found, model):
+            raise ArchiveError(f"{os.fspath(path)} holds a {found.__name__}; expected a {model.__name__}: write ebm.load(path)")
+        loaded = found.from_config(header["config"], device)
+        parts = _parts(loaded)
+        states: dict[str, dict[str, Any]] = {part: {} for part in parts}
+        for name, array in arrays.items():
+            part = max((part for part in parts if name.startswith(part)), key=len)
+            states[part][name.removeprefix(part)] = array
+        for part, state in states.items():
+            parts[part].load_state_dict(state)
+    except ArchiveError:
+        raise
+    except (IndexError, KeyError, MemoryError, TypeError, ValueError) as error:
         raise ArchiveError(f"{os.fspath(path)} does not describe a model of this version: {error}") from error
-    return model
+    return loaded
+
+
+def _parts(model: BoltzmannMachine | DBN) -> dict[str, Parameters]:
+    """The parameters by what their names begin with in a file."""
+    return {f"{part}.": p for part, p in model.parts.items()} if hasattr(model, "parts") else {"": model.parameters}

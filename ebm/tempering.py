@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .annealing import Path, States
+from .annealing import Path
 from .compute.device import Array
 from .compute.random import Stream
+from .machine import States
 
 
 class Replicas:

@@ -285,5 +285,5 @@ def steps_without_waiting(strict: StrictDevice, step: Any, batches: Any, epoch: 
         metrics = step(batches.batch(epoch, i))
         assert strict.syncs == syncs
         assert strict.uploads - uploads <= (i == 0)
-        measured |= {f"{i} {name}": step.rbm.device.to_host(value) for name, value in metrics.items()}
+        measured |= {f"{i} {name}": step.machine.device.to_host(value) for name, value in metrics.items()}
     return measured

@@ -101,7 +101,7 @@ def test_estimates_of_every_pair(name):
     assert found.gap < 0.2
     assert set(found.sides) == {
         "forward",
-        *(f"reverse, from {o}" for o in ORIGINS[module.smaller_layer(rbm, length) is not None]),
+        *(f"reverse, from {o}" for o in ORIGINS[module.smaller_block(rbm, length) is not None]),
     }
 
 
@@ -136,7 +136,7 @@ def two_modes(coupling, units=30):
 @pytest.mark.parametrize("coupling", [0.25, 0.5, 0.75])
 def test_stuck_chains_certify_nothing(coupling, monkeypatch):
     """Data of the small mode: forward annealing and reverse annealing from data agree with each other, far from the truth."""
-    monkeypatch.setattr(module, "smaller_layer", lambda *_: None)
+    monkeypatch.setattr(module, "smaller_block", lambda *_: None)
     rbm, truth = two_modes(coupling)
     generator = np.random.default_rng(0)
     rows = (generator.random((200, 30)) < 0.02).astype(float)
@@ -150,7 +150,7 @@ def test_stuck_chains_certify_nothing(coupling, monkeypatch):
 
 
 def test_two_near_modes_are_certified(monkeypatch):
-    monkeypatch.setattr(module, "smaller_layer", lambda *_: None)
+    monkeypatch.setattr(module, "smaller_block", lambda *_: None)
     rbm, truth = two_modes(0.17)
     rows = np.repeat([[0.0], [1.0]], 100, axis=0) + np.zeros(30)
     found = ais.estimate(rbm, data=rows, temperatures=2000, sweeps=500, seed=1)
@@ -221,7 +221,7 @@ def test_blocks_of_chains_change_nothing(name, monkeypatch):
     rbm = small(name)
     rows = draw(rbm, 50, seed=2)[0]
     length = LENGTH if rbm.visible.units.replicated else None
-    monkeypatch.setattr(module, "smaller_layer", lambda *_: None)
+    monkeypatch.setattr(module, "smaller_block", lambda *_: None)
     options = {"data": rows, "chains": 11, "temperatures": 7, "sweeps": 3, "length": length, "seed": 4}
     whole = ais.estimate(rbm, **options)
     monkeypatch.setattr(module, "_BLOCK", 3 * sum(layer.units.size for layer in rbm.layers))
@@ -262,7 +262,7 @@ def found_from(estimate):
 def test_the_whole_estimate_on_every_device(name, exactly, device, monkeypatch):
     monkeypatch.setattr(module.threads, "number", lambda device: 1)  # tempered chains are drawn block by block
     if not exactly:
-        monkeypatch.setattr(module, "smaller_layer", lambda *_: None)
+        monkeypatch.setattr(module, "smaller_block", lambda *_: None)
     rbm = small(name)
     there = RBM(rbm.visible.units, rbm.hidden.units, device=device, dtype="float64")
     there.parameters.load_state_dict(rbm.parameters.state_dict())
@@ -291,7 +291,7 @@ def test_progress_counts_every_move(capsys, monkeypatch):
     rbm = small("Bernoulli x Bernoulli")
     for exactly in (True, False):
         if not exactly:
-            monkeypatch.setattr(module, "smaller_layer", lambda *_: None)
+            monkeypatch.setattr(module, "smaller_block", lambda *_: None)
         ais.estimate(rbm, data=np.ones((3, 4)), chains=7, temperatures=9, sweeps=5, seed=1, progress=True)
         assert "100%" in capsys.readouterr().err.splitlines()[-1]
 

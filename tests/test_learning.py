@@ -53,7 +53,7 @@ def test_cd_ends_where_the_transition_matrix_says(k):
 def test_pcd_moves_its_chains_as_the_transition_matrix_says(k):
     rbm, _, to_visible, to_hidden = far_from_equilibrium()
     state = np.array([1.0, 0.0, 1.0], np.float32)
-    chains = {"hidden": np.tile(state, (ROWS, 1))}
+    chains = {"layer.1": np.tile(state, (ROWS, 1))}
     stream = Stream(5)
     v = np.eye(V, dtype=np.float32)
     for update in (1, 2):
@@ -63,18 +63,18 @@ def test_pcd_moves_its_chains_as_the_transition_matrix_says(k):
         np.testing.assert_allclose(mean, to_hidden[number(fantasy)] @ binary_rows(H), rtol=1e-5)
         steps = update * k
         after = point(state, H) @ np.linalg.matrix_power(to_visible @ to_hidden, steps)
-        assert_distributed(chains["hidden"], after)
+        assert_distributed(chains["layer.1"], after)
         # the visible states come before the last hidden ones
         assert_distributed(fantasy, point(state, H) @ to_visible @ np.linalg.matrix_power(to_hidden @ to_visible, steps - 1))
-        assert is_refused(chains["hidden"], after @ to_visible @ to_hidden)
+        assert is_refused(chains["layer.1"], after @ to_visible @ to_hidden)
 
 
 def test_pcd_starts_its_chains_at_the_hidden_biases():
     rbm, exact, _, _ = far_from_equilibrium()
     chains = PCD(chains=ROWS).start(rbm, 10, Stream(6))
     alone = Enumeration(exact.biases, {(0, 1): np.zeros((V, H))})
-    assert_distributed(chains["hidden"], alone.marginal(1))
-    assert PCD().start(rbm, 10, Stream(6))["hidden"].shape == (10, H)
+    assert_distributed(chains["layer.1"], alone.marginal(1))
+    assert PCD().start(rbm, 10, Stream(6))["layer.1"].shape == (10, H)
 
 
 def statistics(rbm, positive, negative):
@@ -102,13 +102,13 @@ def test_cd_statistics_are_those_of_the_exact_k_step_distribution():
 def test_pcd_from_the_exact_distribution_estimates_the_exact_gradient(k):
     rbm, exact, _, _ = far_from_equilibrium()
     v = binary_rows(V)[[3, 12, 5, 11]].astype(np.float32)
-    chains = {"hidden": exact.draw(ROWS, seed=8)[1]}
+    chains = {"layer.1": exact.draw(ROWS, seed=8)[1]}
     stream = Stream(9)
     tolerance = 5 * 0.5 / np.sqrt(ROWS)
     for _ in range(2):
         assert_same(statistics(rbm, *PCD(k)(rbm, v, chains, stream)), exact.gradient(v), atol=tolerance)
     # from one state, as far away as chains can be, it would not
-    stuck = {"hidden": np.ones((ROWS, H), np.float32)}
+    stuck = {"layer.1": np.ones((ROWS, H), np.float32)}
     wrong, right = statistics(rbm, *PCD(k)(rbm, v, stuck, stream)), exact.gradient(v)
     assert max(np.abs(wrong[name] - right[name]).max() for name in right) > 2 * tolerance
 
@@ -216,8 +216,8 @@ def test_chains_are_moved_in_place_and_not_replaced():
     """An array of a step's own is overwritten by the next step, so as chains it would be lost (see `Arena`)."""
 
     def assign(rbm, v, chains, stream):
-        chains["hidden"] = rbm.sample_hidden(v, stream)
-        return (v, chains["hidden"]), (v, chains["hidden"])
+        chains["layer.1"] = rbm.sample_hidden(v, stream)
+        return (v, chains["layer.1"]), (v, chains["layer.1"])
 
     assign.start = PCD().start
     step = Step(RBM(9, 6, device="cpu"), assign, SGD(), batch_size=16, steps_per_epoch=1)
@@ -238,7 +238,7 @@ def test_what_is_no_rule_is_refused(rule):
     [
         (lambda: CD(0), r"found CD\(steps=0\); expected whole numbers >= 1"),
         (lambda: CD(1.0), r"found CD\(steps=1\.0\)"),
-        (lambda: PCD(chains=0), r"found PCD\(steps=1, chains=0\)"),
+        (lambda: PCD(chains=0), r"found PCD\(steps=1, chains=0, mean_field=10\)"),
         (lambda: PCD(steps=-1), "expected whole numbers >= 1"),
     ],
 )

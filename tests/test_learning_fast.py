@@ -33,7 +33,7 @@ def test_chains_move_under_the_sum_and_statistics_are_the_machines(k):
     )
     down, up = total.conditional(0, given=1), total.conditional(1, given=0)
     state = np.array([1.0, 0.0, 1.0], np.float32)
-    chains = {"hidden": np.tile(state, (ROWS, 1)), "fast": fast.buffer}
+    chains = {"layer.1": np.tile(state, (ROWS, 1)), "fast": fast.buffer}
     v = np.eye(V, dtype=np.float32)
     before = rbm.parameters.buffer.copy()
     (seen, driven), (fantasy, mean) = FastPCD(k, fast_rate=0)(rbm, v, chains, Stream(5))
@@ -41,10 +41,10 @@ def test_chains_move_under_the_sum_and_statistics_are_the_machines(k):
     np.testing.assert_allclose(driven, to_hidden[number(v)] @ binary_rows(H), rtol=1e-5)
     np.testing.assert_allclose(mean, to_hidden[number(fantasy)] @ binary_rows(H), rtol=1e-5)
     assert_distributed(fantasy, point(state, H) @ down @ np.linalg.matrix_power(up @ down, k - 1))
-    assert_distributed(chains["hidden"], point(state, H) @ np.linalg.matrix_power(down @ up, k))
+    assert_distributed(chains["layer.1"], point(state, H) @ np.linalg.matrix_power(down @ up, k))
     # the machine's own parameters would not take them there, and are not touched
     alone = exact.conditional(0, given=1) @ to_hidden
-    assert is_refused(chains["hidden"], point(state, H) @ np.linalg.matrix_power(alone, k))
+    assert is_refused(chains["layer.1"], point(state, H) @ np.linalg.matrix_power(alone, k))
     np.testing.assert_array_equal(rbm.parameters.buffer, before)
 
 
@@ -53,10 +53,10 @@ def test_chains_stay_in_the_distribution_of_the_sum():
     fast = fast_parameters(rbm, 4, 1.0)
     moving = rbm.with_parameters(rbm.parameters.over(rbm.parameters.buffer + fast.buffer))
     total = Enumeration.of(moving)
-    chains = {"hidden": total.draw(ROWS, seed=6)[1], "fast": fast.buffer.copy()}
+    chains = {"layer.1": total.draw(ROWS, seed=6)[1], "fast": fast.buffer.copy()}
     FastPCD(4, fast_rate=0)(rbm, np.eye(V, dtype=np.float32), chains, Stream(7))
-    assert_distributed(chains["hidden"], total.marginal(1))
-    assert is_refused(chains["hidden"], exact.marginal(1))
+    assert_distributed(chains["layer.1"], total.marginal(1))
+    assert is_refused(chains["layer.1"], exact.marginal(1))
 
 
 def test_fast_parameters_follow_the_gradient_and_decay():
@@ -104,11 +104,11 @@ def test_fast_parameters_drive_chains_out_of_a_mode():
     crossed = {}
     for rule in (PCD(chains=100), FastPCD(chains=100)):
         chains, stream = {**rule.start(rbm, 20, Stream(9))}, Stream(10)
-        chains["hidden"][...] = 0
+        chains["layer.1"][...] = 0
         was_on = np.zeros(100, bool)
         for _ in range(100):
             rule(rbm, v, chains, stream)
-            was_on |= chains["hidden"].mean(axis=1) > 0.5
+            was_on |= chains["layer.1"].mean(axis=1) > 0.5
         crossed[type(rule)] = was_on.mean()
     assert crossed[PCD] < 0.05
     # until the modes are as even as in the data

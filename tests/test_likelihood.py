@@ -147,7 +147,7 @@ def test_exact_samples_reach_every_state_of_a_large_layer():
 def test_beyond_the_limit_the_error_names_the_estimator_and_its_time():
     message = (
         r"found RBM\(.*\), neither layer with at most 2\^25 states \(Bernoulli\(784\) has 2\^784; Bernoulli\(500\) has 2\^500\): "
-        r"write ais.estimate\(rbm, data=train\), whose 100 chains take about [1-9]\d* s here"
+        r"write ais.estimate\(model, data=train\), whose 100 chains take about [1-9]\d* s here"
     )
     with pytest.raises(ValueError, match=message):
         exact_log_partition(RBM(784, 500, device="cpu"))

@@ -173,7 +173,7 @@ class PCDFrom(PCD):
     """PCD whose chains start at the given hidden states."""
 
     def start(self, rbm, batch_size, stream):
-        return {"hidden": rbm.device.asarray(STARTS[rbm.hidden.units.size], rbm.dtype).copy()}
+        return {"layer.1": rbm.device.asarray(STARTS[rbm.hidden.units.size], rbm.dtype).copy()}
 
 
 # half of the chains in each of two modes

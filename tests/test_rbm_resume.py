@@ -167,8 +167,8 @@ def test_a_longer_run_goes_on_where_a_short_one_ended(tmp_path):
 
 OTHERS = {
     "another optimizer": ({"optimizer": Adam(0.01)}, "holds no optimizer/first, optimizer/second"),
-    "chains": ({"learning": PCD()}, r"learning/chains\.hidden"),
-    "another number of chains": ({"learning": PCD(chains=7)}, r"learning/chains\.hidden"),
+    "chains": ({"learning": PCD()}, r"learning/chains\.layer\.1"),
+    "another number of chains": ({"learning": PCD(chains=7)}, r"learning/chains\.layer\.1"),
     "centers": ({"centered": True}, r"learning/center\.0"),
     "a sparsity target": ({"penalties": [SparsityTarget(0.1)]}, r"learning/activation\.0"),
     "another batch size": ({"batch_size": 40}, "4 batches per epoch, this run has 5"),

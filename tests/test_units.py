@@ -12,7 +12,7 @@ from truncated_normal import exact_moments
 
 from ebm import RBM
 from ebm.compute.random import Stream
-from ebm.units import TYPES, Bernoulli, Gaussian, ReLU, ReplicatedSoftmax, Softmax, as_units, from_config
+from ebm.units import TYPES, Bernoulli, Gaussian, Joint, ReLU, ReplicatedSoftmax, Softmax, as_units, from_config
 
 REAL = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 BETAS = pytest.mark.parametrize("beta", [1.0, 0.3])
@@ -55,6 +55,7 @@ CASES = {
     "Softmax": Case(Softmax(4), one_hot(4, 1)),
     "Softmax in groups": Case(Softmax(3, groups=2), one_hot(3, 2)),
     "ReplicatedSoftmax": Case(ReplicatedSoftmax(4, longest=9), one_hot(4, LENGTH).reshape(-1, LENGTH, 4).sum(axis=1)),
+    "Joint": Case(Joint(2, Softmax(3)), np.hstack([np.tile(binary_rows(2), (3, 1)), np.repeat(np.eye(3), 4, axis=0)])),
 }
 everywhere = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 DISCRETE = {name: case for name, case in CASES.items() if case.states is not None}

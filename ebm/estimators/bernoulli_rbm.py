@@ -106,7 +106,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = validate_data(self, X, accept_sparse="csr", dtype=DTYPES, reset=not hasattr(self, "components_"))
         warn_outside(X)
         step = self._training(X, self._continued_random_state())
-        step(CPU.asarray(X.toarray() if sparse.issparse(X) else X, step.rbm.dtype))
+        step(CPU.asarray(X.toarray() if sparse.issparse(X) else X, step.machine.dtype))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -205,12 +205,12 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 setattr(self, name, view)
             step = Step(rbm, PCD(), optimizer, batch_size=1, steps_per_epoch=1, measure_every=None)
         elif optimizer != used:
-            step.update = optimizer.start(step.rbm.parameters)
+            step.update = optimizer.start(step.machine.parameters)
         self._run = step, optimizer, views
-        chains = CPU.empty(self.h_samples_.shape, step.rbm.dtype)
+        chains = CPU.empty(self.h_samples_.shape, step.machine.dtype)
         chains[...] = self.h_samples_
         self.h_samples_ = chains
-        step.chains = {"hidden": chains}
+        step.chains = {"layer.1": chains}
         step.stream = Stream(seed_from(rng), "learning")
         return step
 

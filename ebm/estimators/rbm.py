@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..compute.device import Array
 from ..data.minibatches import Binarization, dense
 from ..learning import CD, Rule
+from ..learning.fit import fit
 from ..rbm import RBM as Machine
 from ..training.callbacks import Callback
 from ..training.divergence import DivergenceGuard
@@ -124,7 +125,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             # there are no log odds of a mean outside [0, 1]
             mean = np.clip(np.asarray(X.mean(axis=0, dtype=np.float64)).ravel(), 0, 1)
             rbm.visible.bias[...] = rbm.device.asarray(visible.bias_from_mean(mean, X.shape[0]), rbm.dtype)
-        rbm._train(
+        fit(
+            rbm,
             X,
             epochs=self.epochs,
             batch_size=min(self.batch_size, X.shape[0]),

@@ -9,7 +9,7 @@ of a machine, a batch, the run's persistent chains and its random stream; each p
 many rows as it likes. Any function of this form can be passed as `learning=`. A rule may have two methods besides:
 
 - `start(rbm, batch_size, stream)` returns its persistent chains, a dictionary of arrays, which it then moves in place:
-  `chains["hidden"][...] = h`. They are in every checkpoint.
+  `chains["layer.1"][...] = h`. They are in every checkpoint.
 - `metrics(chains)` returns what it has to report, a dictionary of scalars on the device.
 
 Where the model's expectation is no average over rows, `negative` is a function `negative(gradient, factor=..., centers=...)` that adds

@@ -11,7 +11,7 @@ import numpy as np
 from ..compute.device import Array
 from ..compute.gemm import gemm
 from ..compute.random import Stream
-from ..enumeration import smaller_layer
+from ..enumeration import smaller_block
 from ..training.parameters import Parameters
 from .rule import Chains, Phase, Statistics
 
@@ -67,7 +67,7 @@ class Exact:
 
 def _enumerated(rbm: RBM) -> tuple[int, int]:
     """How many states the layer with fewer has, and its number."""
-    found = smaller_layer(rbm, largest=LARGEST)
+    found = smaller_block(rbm, largest=LARGEST)
     if found is None:
         raise ValueError(
             f"found {rbm}, neither layer with at most 2^16 states; Exact() sums over one, of binary or softmax units: write "

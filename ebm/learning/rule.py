@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,11 +12,9 @@ from ..compute.device import Array
 from ..compute.random import Stream
 from ..training.parameters import Parameters
 
-if TYPE_CHECKING:
-    from ..rbm import RBM
-
 Chains = Mapping[str, Array]
-Phase = tuple[Array, Array]
+# States of all layers, or their means: (visible, hidden) for an RBM.
+Phase = Sequence[Array]
 
 
 class Statistics(Protocol):
@@ -25,10 +24,18 @@ class Statistics(Protocol):
         """gradient += factor * the expectation of -dE/dparameters, centered at `centers` where they are given."""
 
 
-Rule = Callable[["RBM", Array, Chains, Stream], tuple[Phase, Phase | Statistics]]
+Rule = Callable[[Any, Array, Chains, Stream], tuple[Phase, Phase | Statistics]]
 
 
 def check_counts(rule: Any, *numbers: Any) -> None:
-    """Raise `ValueError` unless the numbers, which `rule` was given, are whole and at least 1."""
-    if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in numbers):
+    """Raise `ValueError` unless the numbers, which `rule` was given, are whole and at least 1. Schedules are taken as they are."""
+    if not all(callable(number) or (isinstance(number, (int, np.integer)) and number >= 1) for number in numbers):
         raise ValueError(f"found {rule}; expected whole numbers >= 1")
+
+
+def scheduled(rule: Rule, progress: float) -> Rule:
+    """The rule with as many steps as its schedule says after `progress` epochs; itself where it has none. A step calls no other."""
+    steps = getattr(rule, "steps", None)
+    if not callable(steps) or not dataclasses.is_dataclass(rule) or isinstance(rule, type):
+        return rule
+    return dataclasses.replace(rule, steps=round(steps(progress)))

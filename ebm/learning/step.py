@@ -11,23 +11,23 @@ from ..compute.device import Arena, Array
 from ..compute.random import Stream
 from ..training.optimizers import Optimizer
 from ..training.penalties import Penalty, SparsityTarget
-from .rule import Chains, Rule
+from .rule import Chains, Rule, scheduled
 
 if TYPE_CHECKING:
-    from ..rbm import RBM
+    from ..machine import BoltzmannMachine
 
 
 class Step:
-    """One training run of an RBM: its optimizer, chains, random stream, centers and running activations.
+    """One training run of a machine: its optimizer, chains, random stream, centers and running activations.
 
     Calling it with a batch makes one update: a fixed sequence of device operations, without a host read, on memory that the
     next step uses again. Every `measure_every`-th step also returns the metric "reconstruction", the squared error per row
-    (see `RBM.reconstruct`), and those of the rule. `steps_per_epoch` tells the schedules where they are.
+    (see `BoltzmannMachine.reconstruct`), and those of the rule. `steps_per_epoch` tells the schedules where they are.
     """
 
     def __init__(
         self,
-        rbm: RBM,
+        machine: BoltzmannMachine,
         learning: Rule,
         optimizer: Optimizer,
         *,
@@ -44,67 +44,81 @@ class Step:
             )
         if not hasattr(optimizer, "start") or isinstance(optimizer, type):
             raise TypeError(f"found optimizer={optimizer!r}; expected an optimizer, such as SGD(0.05) or Adam(1e-3)")
-        self.rbm = rbm
+        self.machine = machine
         self.learning = learning
         self.steps_per_epoch = steps_per_epoch
         self.measure_every = measure_every
-        self.stream = Stream(seed, "learning", rbm.device)
+        self.stream = Stream(seed, "learning", machine.device)
         start = getattr(learning, "start", None)
         # read-only: what a rule put here anew would be memory of one step, which the next one overwrites
-        self.chains: Chains = MappingProxyType({} if start is None else start(rbm, batch_size, self.stream))
+        self.chains: Chains = MappingProxyType({} if start is None else start(machine, batch_size, self.stream))
         self.stream.advance_()
-        self.update = optimizer.start(rbm.parameters, penalties)
+        self.update = optimizer.start(machine.parameters, penalties)
         self.step = 0
-        self._targets = [p for p in penalties if isinstance(p, SparsityTarget)]
-        sizes = [layer.units.size for layer in rbm.layers]
-        self._activations = [rbm.device.zeros(sizes[1], rbm.dtype) + rbm.dtype.type(p.target) for p in self._targets]
-        self._centers = [rbm.device.zeros(size, rbm.dtype) + rbm.dtype.type(0.5) for size in sizes] if centered else None
+        sizes = [layer.units.size for layer in machine.layers]
+        targets = [p for p in penalties if isinstance(p, SparsityTarget)]
+        for p in targets:
+            if p.layer is not None and p.layer not in machine.hidden_layers:
+                raise ValueError(
+                    f"found {p} for {machine}; expected a hidden layer, one of {machine.hidden_layers}, or none for all"
+                )
+        # a target, its layer and the running means of the layer's units
+        self._sparse = [
+            (p, i, machine.device.zeros(sizes[i], machine.dtype) + machine.dtype.type(p.target))
+            for p in targets
+            for i in (machine.hidden_layers if p.layer is None else [p.layer])
+        ]
+        self._centers = (
+            [machine.device.zeros(size, machine.dtype) + machine.dtype.type(0.5) for size in sizes] if centered else None
+        )
         self._arena = Arena()
 
     def __call__(self, v: Array) -> dict[str, Array]:
         """Learn from the batch `v` (rows, visible)."""
-        rbm, update = self.rbm, self.update
-        with rbm.device.arena(self._arena):
-            beta = update.begin(self.step / self.steps_per_epoch)
-            (data, driven), negative = self.learning(rbm, v, self.chains, self.stream)
+        machine, update = self.machine, self.update
+        with machine.device.arena(self._arena):
+            progress = self.step / self.steps_per_epoch
+            beta = update.begin(progress)
+            found, negative = scheduled(self.learning, progress)(machine, v, self.chains, self.stream)
+            positive = list(found)
             if self._centers is not None:
-                for center, x in zip(self._centers, (data, driven), strict=True):
+                for center, x in zip(self._centers, positive, strict=True):
                     _follow(center, x)
-            pulls = [target.pull(driven, running) for target, running in zip(self._targets, self._activations, strict=True)]
-            for pull in pulls:
-                driven = driven + pull
+            pulls = [(i, target.pull(found[i], running)) for target, i, running in self._sparse]
+            for i, pull in pulls:
+                positive[i] = positive[i] + pull
             # the optimizer descends: the gradient of the loss has the opposite sign
-            rbm.add_statistics_(update.gradient, (data, driven), -1.0, beta, self._centers)
-            subtract = negative if callable(negative) else functools.partial(rbm.add_statistics_, states=negative)
+            machine.add_statistics_(update.gradient, positive, -1.0, beta, self._centers)
+            subtract = negative if callable(negative) else functools.partial(machine.add_statistics_, states=negative)
             subtract(update.gradient, factor=1.0, centers=self._centers)
             update.apply_()
-            for layer in rbm.layers:
+            for layer in machine.layers:
                 layer.units.constrain_()
             self.stream.advance_()
             self.step += 1
             if self.measure_every is None or (self.step - 1) % self.steps_per_epoch % self.measure_every:
                 return {}
             report = getattr(self.learning, "metrics", None)
-            return {"reconstruction": rbm.squared_error(v)} | ({} if report is None else report(self.chains))
+            return {"reconstruction": machine.squared_error(v)} | ({} if report is None else report(self.chains))
 
     def stateful(self) -> dict[str, Any]:
         """The parts of a checkpoint, by name."""
-        return {"parameters": self.rbm.parameters, "optimizer": self.update, "stream": self.stream, "learning": self}
+        return {"parameters": self.machine.parameters, "optimizer": self.update, "stream": self.stream, "learning": self}
 
     def state_dict(self) -> dict[str, Any]:
         """Chains, centers, running activations and the number of steps."""
-        return {"step": self.step} | {name: self.rbm.device.to_host(array) for name, array in self._arrays().items()}
+        return {"step": self.step} | {name: self.machine.device.to_host(array) for name, array in self._arrays().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.step = state["step"]
         for name, array in self._arrays().items():
-            array[...] = self.rbm.device.asarray(state[name], array.dtype)
+            array[...] = self.machine.device.asarray(state[name], array.dtype)
 
     def _arrays(self) -> dict[str, Array]:
         arrays = {f"chains.{name}": array for name, array in self.chains.items()}
         arrays |= {f"center.{i}": array for i, array in enumerate(self._centers or [])}
-        return arrays | {f"activation.{i}": array for i, array in enumerate(self._activations)}
+        return arrays | {f"activation.{k}": array for k, (_, _, array) in enumerate(self._sparse)}
 
 
 # Melchior et al. 2016 let the centers follow the batch means with a factor of 0.01.

@@ -29,6 +29,8 @@ from .rule import Chains, Phase, Statistics, check_counts
 if TYPE_CHECKING:
     from ..rbm import RBM
 
+Pair = tuple[Array, Array]
+
 
 @dataclass(frozen=True)
 class TAP:
@@ -129,7 +131,7 @@ def _squared_weights(rbm: RBM) -> Array:
     return squared
 
 
-def _iterate(rbm: RBM, m: Phase, squared: Array, damping: float) -> tuple[Phase, Array]:
+def _iterate(rbm: RBM, m: Pair, squared: Array, damping: float) -> tuple[Pair, Array]:
     """New magnetizations, first the hidden ones, with W_ij^2 in `squared`; and by how much the old ones miss the equations."""
     new, missed = list(m), []
     for layer, other, squares in ((1, 0, squared), (0, 1, squared.T)):

@@ -46,7 +46,7 @@ class ParallelTempering:
         device, bias = rbm.device, rbm.visible.bias
         states = Path(rbm, [bias]).draw_base(rows * self.levels, stream)
         return {
-            "hidden": device.zeros((rows, rbm.hidden.units.size), rbm.dtype),
+            "layer.1": device.zeros((rows, rbm.hidden.units.size), rbm.dtype),
             "replicas": states[0],
             "mean": device.zeros(bias.shape, rbm.dtype),
             "batches": device.zeros(1, rbm.dtype),
@@ -65,7 +65,7 @@ class ParallelTempering:
         for _ in range(self.steps):
             replicas.sweep(stream)
         chains["replicas"][...] = replicas.states[0]
-        fantasy, chains["hidden"][...] = replicas.samples()
+        fantasy, chains["layer.1"][...] = replicas.samples()
         return (v, rbm.mean_hidden(v)), (fantasy, rbm.mean_hidden(fantasy))
 
     def metrics(self, chains: Chains) -> dict[str, Array]:

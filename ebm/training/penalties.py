@@ -57,6 +57,8 @@ class MaxNorm:
 class SparsityTarget:
     """Pulls the mean activation q of each hidden unit toward `target`: adds strength (q - target) to its field's gradient.
 
+    In machines with several hidden layers it applies to all of them, or to the one whose number is `layer`.
+
     q is a running mean, q = decay q + (1 - decay) (mean over the batch). It is the gradient of the cross-entropy between target and q
     (Hinton 2010, "A practical guide to training restricted Boltzmann machines", section 11).
     """
@@ -64,6 +66,7 @@ class SparsityTarget:
     target: float
     strength: float = 0.1
     decay: float = 0.9
+    layer: int | None = None
 
     def __post_init__(self) -> None:
         _not_negative(self, self.strength)

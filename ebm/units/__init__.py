@@ -11,13 +11,25 @@ from typing import Any
 from .base import Units
 from .bernoulli import Bernoulli
 from .gaussian import Gaussian
+from .joint import Joint
 from .relu import ReLU
 from .replicated import ReplicatedSoftmax
 from .softmax import Softmax
 
-__all__ = ["TYPES", "Bernoulli", "Gaussian", "ReLU", "ReplicatedSoftmax", "Softmax", "Units", "as_units", "from_config"]
+__all__ = [
+    "TYPES",
+    "Bernoulli",
+    "Gaussian",
+    "Joint",
+    "ReLU",
+    "ReplicatedSoftmax",
+    "Softmax",
+    "Units",
+    "as_units",
+    "from_config",
+]
 
-TYPES: dict[str, type[Units]] = {t.__name__: t for t in (Bernoulli, Gaussian, ReLU, Softmax, ReplicatedSoftmax)}
+TYPES: dict[str, type[Units]] = {t.__name__: t for t in (Bernoulli, Gaussian, ReLU, Softmax, ReplicatedSoftmax, Joint)}
 
 
 def as_units(layer: int | Units) -> Units:
@@ -31,4 +43,6 @@ def from_config(config: dict[str, Any]) -> Units:
     name = arguments.pop("units", None)
     if name not in TYPES:
         raise ValueError(f"found units {name!r}; this version knows {sorted(TYPES)}")
+    if name == "Joint":
+        return Joint(*(from_config(member) for member in arguments["members"]))
     return TYPES[name](**arguments)

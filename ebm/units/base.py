@@ -25,9 +25,11 @@ class Units(ABC):
     """
 
     # Whether the states are finitely many: two connected layers without it have a partition function only for small weights.
-    discrete: ClassVar[bool] = True
+    discrete: bool = True
     # Whether the number of draws varies from row to row, so that it is the data's, and such units are visible only.
     replicated: ClassVar[bool] = False
+    # Whether data may hold the probabilities of states, from which a draw makes states.
+    grey: bool = False
 
     def __init__(self, size: int) -> None:
         self.size = positive("size", size)
@@ -53,6 +55,10 @@ class Units(ABC):
 
     def constrain_(self) -> None:  # noqa: B027 - most units have nothing to bring back
         """Bring the own parameters back within their bounds."""
+
+    def deviation(self) -> np.ndarray:
+        """The standard deviation of each unit that has no upper bound, 0 for discrete ones, (size,) float64 on the host."""
+        return np.full(self.size, 0.0 if self.discrete else 1.0)
 
     def number_of_states(self) -> int | None:
         """How many states the layer has, or None where they can't be listed."""

@@ -17,6 +17,8 @@ from .base import Units
 class Bernoulli(Units):
     """Binary units: x in {0, 1}, energy -bias x, so p(x = 1) = 1 / (1 + e^-field)."""
 
+    grey = True
+
     def number_of_states(self) -> int | None:
         """2^size."""
         return 2**self.size

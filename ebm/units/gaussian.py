@@ -51,6 +51,13 @@ class Gaussian(Units):
             return xp.exp(self.own["log_precision"]) * like.dtype.type(beta)
         return xp.zeros(self.size, like.dtype) + like.dtype.type(beta)
 
+    def deviation(self) -> np.ndarray:
+        """γ^-1/2."""
+        if "log_precision" not in self.own:
+            return super().deviation()
+        log_precision = self.own["log_precision"]
+        return np.exp(-0.5 * device_of(log_precision).to_host(log_precision).astype(np.float64))
+
     def constrain_(self) -> None:
         """Keep the precision within its bounds."""
         if self.learn_variance:
