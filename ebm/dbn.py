@@ -16,13 +16,13 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from . import storage
+from .ancestral import ancestral
 from .compute.device import Array, Device
 from .compute.gemm import Precision
 from .compute.random import Stream
 from .data.minibatches import Binarization, Minibatches, dense
 from .learning import CD, Rule
 from .rbm import RBM
-from .sampling import clamped
 from .stack import Stack
 from .training.callbacks import Callback
 from .training.loop import train
@@ -41,7 +41,10 @@ class DBN(Stack):
 
     `labels=10` adds ten categories as softmax units to the visible side of the last RBM; rows of data, samples and clamps then have
     ten more columns. `layers[k]` are the RBMs: their `mean_hidden` recognizes, upward. `generative[k]`, for all but the last, have
-    the weights for the way down; they are the RBMs themselves until `fine_tune` unties them. `passed` as for `Stack`, `fit` too.
+    the weights for the way down; they are the RBMs themselves until `fine_tune` unties them. `visible_units` are those that a row of
+    data holds the states of. `passed` as for `Stack`.
+
+    Raises `ValueError` for RBMs whose units, devices or dtypes don't fit each other, and for labels beside word counts.
 
     >>> dbn = DBN([64, 32, 32], labels=10, device="cpu")
     >>> dbn
@@ -62,36 +65,42 @@ class DBN(Stack):
         precision: Precision = None,
     ) -> None:
         rbms = [layer for layer in layers if isinstance(layer, RBM)]
+        if rbms and len(rbms) < len(layers):
+            raise TypeError(f"found layers={layers!r}; expected sizes and units, or RBMs, and not both")
+        trained = len(rbms)
         if not rbms:
             units = [as_units(layer) for layer in layers if not isinstance(layer, RBM)]
             if len(units) < 2:
                 raise ValueError(f"found layers={layers!r}; expected at least two, visible and hidden")
             for k, (lower, upper) in enumerate(itertools.pairwise(units)):
-                visible = Joint(lower, Softmax(labels)) if labels and k == len(units) - 2 else lower
+                visible = _beside(lower, labels) if k == len(units) - 2 else lower
                 rbms.append(RBM(visible, upper, device=device, dtype=dtype, seed=seed + k, precision=precision))
-            trained = 0
-        else:
-            if len(rbms) < len(layers):
-                raise TypeError(f"found layers={layers!r}; expected sizes and units, or RBMs, and not both")
-            trained = len(rbms)
         super().__init__(rbms, labels=labels, passed=passed, seed=seed)
         self.trained = trained
         self.generative: list[RBM] = self.layers[:-1]
-        first = rbms[0]
-        self.device, self.dtype = first.device, first.dtype
-        if any(rbm.device is not self.device or rbm.dtype != self.dtype for rbm in rbms):
-            raise ValueError(f"found RBMs of different devices or dtypes: {rbms}; expected one device and one dtype")
+        self.device, self.dtype = self.top.device, self.top.dtype
+        first = self.layers[0].visible.units
+        self._features = _without(first) if labels and len(self.layers) == 1 else first
+        self.visible_units = _beside(self._features, labels)
+
+    def _check(self, layer: RBM, labels: int) -> None:
+        below = self.layers[-1] if self.layers else layer
+        if layer.device is not below.device or layer.dtype != below.dtype:
+            raise ValueError(f"found {layer} above {below}; expected RBMs of one device and one dtype")
+        found = layer.visible.units
+        features = below.hidden.units if self.layers else _without(found) if labels else found
+        if found != (expected := _beside(features, labels)):
+            raise ValueError(
+                f"layer {len(self.layers)}, {layer}, has visible {found}; expected {expected}"
+                + (", the hidden units of the one below" if self.layers else "")
+                + (f" beside {labels} labels" if labels else "")
+            )
+        super()._check(layer, labels)
 
     @property
     def top(self) -> RBM:
         """The RBM of the last two layers."""
         return self.layers[-1]
-
-    @property
-    def visible_units(self) -> Units:
-        """The units that a row of data holds the states of."""
-        units = self.layers[0].visible.units
-        return Joint(units, Softmax(self.labels)) if self.labels and len(self.layers) > 1 else units
 
     @property
     def tied(self) -> bool:
@@ -100,41 +109,69 @@ class DBN(Stack):
 
     def untie_(self) -> None:
         """Give the way down weights of its own, equal to those of the way up."""
-        if self.tied:
-            self.generative = [
-                rbm.with_parameters(rbm.parameters.over(rbm.parameters.buffer.copy())) for rbm in self.generative
-            ]
+        if not self.tied:
+            return
+        self.generative = []
+        for rbm in self.layers[:-1]:
+            buffer = self.device.empty(rbm.parameters.buffer.shape, self.dtype)
+            buffer[...] = rbm.parameters.buffer
+            self.generative.append(rbm.with_parameters(rbm.parameters.over(buffer)))
 
     def add(self, layer: int | Units | RBM) -> None:
-        """Put a further layer on top: units, to be trained by the next `fit`, or an RBM whose visible units are those of the last layer.
+        """Put a further layer, to be trained by the next `fit`, on top: units, or an RBM whose visible units are those of the last layer.
+        (With an RBM that is trained already write `DBN([*dbn.layers, rbm])`.)
 
-        Raises `ValueError` for a size that does not chain, above labels, and where the weights are untied.
+        Raises `ValueError` for units that do not fit, above labels, and where the weights are untied.
         """
         if not self.tied:
             raise ValueError("found a network that was fine-tuned; add layers before fine_tune")
         if not isinstance(layer, RBM):
-            seed = self.seed + len(self.layers)
-            options: dict[str, Any] = {"device": self.device.name, "dtype": self.dtype, "precision": self.top.precision}
-            layer = RBM(self.top.hidden.units, as_units(layer), seed=seed, **options)
+            options: dict[str, Any] = {"device": self.device, "dtype": self.dtype, "precision": self.top.precision}
+            layer = RBM(self.top.hidden.units, as_units(layer), seed=self.seed + len(self.layers), **options)
         super().add(layer)
         self.generative = self.layers[:-1]
 
+    def fit(self, data: Any, **settings: Any) -> Self:
+        """Pretrain: train the layers greedily, from the bottom up, with the settings of `Stack.fit`, those of `RBM.fit` for every layer
+        among them.
+
+        Raises `ValueError` also for rows and labels that aren't states of the visible units, before anything changes, and for a network
+        that was fine-tuned.
+        """
+        if not self.tied:
+            raise ValueError(
+                "found a network that was fine-tuned; pretraining comes first: write fine_tune(...) to go on, or build it anew"
+            )
+        return super().fit(data, **settings)
+
+    def _split(self, data: Any, name: str) -> tuple[Any, Any]:
+        self.visible_units.check(data, name)
+        return super()._split(data, name)
+
+    def _unlabeled(self, data: Any) -> Any:
+        rows = super()._unlabeled(data)
+        self._features.check(rows, "data")
+        return rows
+
     def reconstruct(self, data: Any) -> np.ndarray:
-        """The means of the visible units after one deterministic pass up and down, (rows, visible), for rows of a host array without labels
-        or with them, which are ignored."""
-        rows = self._split(data)[0] if self.labels and data.shape[1] != self.inputs else data
-        self.layers[0].visible.units.check(rows, "data") if len(self.layers) > 1 else None
-        found = []
-        lower = self.layers[:-1] if self.labels else self.layers
-        down = self.generative if self.labels else [*self.generative, self.top]
+        """The means of the visible units after one deterministic pass up and down, (rows, visible), for rows of a host array.
+
+        With labels the pass ends below the last RBM, as that of `transform`: rows may have them or not.
+        """
+        rows, found = self._unlabeled(data), []
         for start in range(0, rows.shape[0], _BLOCK):
-            x = v = self.device.asarray(dense(rows[start : start + _BLOCK]), self.dtype)
-            for rbm in lower:
-                x = rbm.mean_hidden(x)
-            for k, rbm in reversed(list(enumerate(down))):
-                x = rbm.mean_visible(x, like=v if k == 0 else None)
+            x = self.up_and_down(self.device.asarray(dense(rows[start : start + _BLOCK]), self.dtype))
             found.append(self.device.to_host(x))
         return np.concatenate(found)
+
+    def up_and_down(self, x: Array) -> Array:
+        """What `reconstruct` says of rows without labels on the device."""
+        like = x
+        for rbm in self.layers[:-1] if self.labels else self.layers:
+            x = rbm.mean_hidden(x)
+        for rbm in reversed(self.generative if self.labels else [*self.generative, self.top]):
+            x = rbm.mean_visible(x, like=like)
+        return x
 
     def sample(
         self,
@@ -151,108 +188,58 @@ class DBN(Stack):
         `clamp=(mask, values)` holds units as for `RBM.sample`. Labels are held in the last RBM, exactly: class-conditional
         generation. Where others are held, every step is a pass up from them by the recognition weights, one of Gibbs sampling, and a
         pass down; recognition is approximate, and so are such samples. `means=True` returns the visible units' means of the last pass
-        down. Chains start at the rows `start` (n, visible), else at a draw from the biases.
+        down. Chains start at a pass up from the rows `start` (n, visible), else at a draw from the visible biases of the last RBM.
 
         Raises `ValueError` as `RBM.sample` does.
         """
-        if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (n, steps)):
-            raise ValueError(f"found n={n}, steps={steps}; expected whole numbers >= 1")
-        stream, top, units = Stream(seed, "sample", self.device), self.top, self.visible_units
-        mask, values = self._held(clamp, n)
-        pixels = mask is not None and bool(mask[:, : self.inputs].any())
-        if start is not None:
-            v = self.device.asarray(dense(start), self.dtype)
-            if v.shape != (n, units.size):
-                raise ValueError(f"start: found shape {v.shape}; expected {(n, units.size)}")
-            units.check(self.device.to_host(v), "start")
-        else:
-            biases = [self.layers[0].visible.bias[: self.inputs], *([top.visible.bias[-self.labels :]] if self.labels else [])]
-            field = self.device.zeros((n, units.size), self.dtype) + self.device.xp.concatenate(biases)
-            v = units.sample(field, stream)
-        held = None
-        if mask is not None:
-            v = self.device.xp.where(mask, values, v)
-            if self.labels:
-                # the last RBM's visible units: those of the layer below are free
-                free = self.device.zeros((n, top.visible.units.size - self.labels), mask.dtype)
-                none = self.device.zeros(free.shape, self.dtype)
-                held = {
-                    0: (
-                        self.device.xp.concatenate([free, mask[:, -self.labels :]], axis=1),
-                        self.device.xp.concatenate([none, values[:, -self.labels :]], axis=1),
-                    )
-                }
         if len(self.layers) == 1:
-            return top.sample(n, steps, clamp=clamp, start=self.device.to_host(v), means=means, seed=seed)
-        if pixels:
-            for _ in range(steps):
-                x = top.sweep([self._recognized(v, stream), None], "sample", stream, clamp=held)[0]
-                v = self.device.xp.where(mask, values, self._generated(x, stream, means=False))
-        else:
-            x = self._recognized(v, stream) if start is not None else self._top_start(n, held, stream)
-            states: list[Array] = [x, None]
-            for _ in range(steps):
-                states = top.sweep(states, "sample", stream, clamp=held)
-            x = states[0]
-        v = self._generated(x, stream, means)
-        return self.device.to_host(v if mask is None else self.device.xp.where(mask, values, v))
+            return self.top.sample(n, steps, clamp=clamp, start=start, means=means, seed=seed)
+        return ancestral(self, n, steps, clamp, start, means, seed)
 
-    def _held(self, clamp: tuple[Any, Any] | None, n: int) -> tuple[Any, Any]:
-        return (None, None) if clamp is None else clamped(self, clamp, n)
+    def apart(self, x: Array) -> tuple[Array, Array | None]:
+        """What comes before the labels in the columns of an array on the device, and the labels, None where the network has none."""
+        if not self.labels:
+            return x, None
+        return self.device.xp.ascontiguousarray(x[:, : -self.labels]), x[:, -self.labels :]
 
-    def _top_start(self, n: int, held: Any, stream: Stream) -> Array:
-        """A draw from the visible biases of the last RBM."""
-        layer = self.top.visible
-        x = layer.units.sample(self.device.zeros((n, layer.units.size), self.dtype) + layer.bias, stream)
-        return x if held is None else self.device.xp.where(held[0][0], held[0][1], x)
-
-    def _recognized(self, v: Array, stream: Stream) -> Array:
-        """Samples of the last RBM's visible units, from a pass up."""
-        x, labels = (v[:, : self.inputs], v[:, self.inputs :]) if self.labels else (v, None)
-        x = self.device.xp.ascontiguousarray(x)
-        for rbm in self.layers[:-1]:
-            x = rbm.sample_hidden(x, stream)
-        return x if labels is None else self.device.xp.concatenate([x, labels], axis=1)
-
-    def _generated(self, x: Array, stream: Stream, means: bool) -> Array:
-        """Rows of data from states of the last RBM's visible units, by a pass down; `means` for the visible units."""
-        labels = x[:, -self.labels :] if self.labels else None
-        x = self.device.xp.ascontiguousarray(x[:, : -self.labels]) if self.labels else x
-        for k, rbm in reversed(list(enumerate(self.generative))):
-            x = rbm.mean_visible(x) if means and k == 0 else rbm.sample_visible(x, stream)
+    def together(self, x: Array, labels: Array | None) -> Array:
+        """The columns that `apart` takes apart."""
         return x if labels is None else self.device.xp.concatenate([x, labels], axis=1)
 
     def log_weights(self, v: Array, stream: Stream) -> Array:
         """ln p(v, h) + ln Z - ln q(h | v) of one sample h ~ q(h | v) for each row, (rows,) float64 on the device.
 
         h are the layers below the last RBM's hidden one, which is summed; q is recognition, Z the last RBM's partition function. The
-        mean is a lower bound of ln p(v) + ln Z, and the mean of the exponentials is p(v) Z."""
-        labels = v[:, self.inputs :] if self.labels else None
-        x = self.device.xp.ascontiguousarray(v[:, : self.inputs]) if self.labels else v
+        mean is a lower bound of ln p(v) + ln Z, and the mean of the exponentials is p(v) Z. Of word counts p(v) is the probability of
+        one ordered document, given its length.
+        """
+        if v.ndim != 2 or v.shape[1] != self.visible_units.size:
+            beside = f", {self.labels} of them labels" if self.labels else ""
+            raise ValueError(f"v: found shape {v.shape}; expected (rows, {self.visible_units.size}){beside}")
+        x, labels = self.apart(v)
         total = self.device.zeros(v.shape[0], np.float64)
         for rbm, down in zip(self.layers[:-1], self.generative, strict=True):
             up = rbm.hidden_field(x)
             h = rbm.hidden.units.sample(up.copy(), stream)
             total -= _log_density(rbm.hidden.units, h, up)
-            total += _log_density(down.visible.units.like(x), x, down.visible_field(h))
+            total += _log_density(down.visible.units.like(x), x, down.full_precision.visible_field(h))
             x = h
-        top = x if labels is None else self.device.xp.concatenate([x, labels], axis=1)
-        total -= self.top.full_precision.free_energy(top)
+        total -= self.top.full_precision.free_energy(self.together(x, labels))
         return total
 
     def predict(self, data: Any) -> np.ndarray:
-        """The most likely label of each row without labels, (rows,): given the means of the layer below the last RBM, by its free
-        energy."""
+        """The most likely label of each row, (rows,), which may have labels or not: given the means of the layer below the last RBM, by its
+        free energy."""
         if not self.labels:
             raise ValueError(f"found {self} without labels; write DBN([...], labels=10)")
         features, found = self.transform(data), []
         for start in range(0, features.shape[0], _BLOCK):
-            x = self.device.asarray(features[start : start + _BLOCK], self.dtype)
+            x = self.device.asarray(dense(features[start : start + _BLOCK]), self.dtype)
             energies = []
             for k in range(self.labels):
                 label = self.device.zeros((x.shape[0], self.labels), self.dtype)
                 label[:, k] = 1
-                energies.append(self.top.free_energy(self.device.xp.concatenate([x, label], axis=1)))
+                energies.append(self.top.free_energy(self.together(x, label)))
             found.append(self.device.to_host(self.device.xp.stack(energies)).argmin(axis=0))
         return np.concatenate(found)
 
@@ -277,7 +264,8 @@ class DBN(Stack):
         from the one below. `optimizer=None` is SGD(0.01). All else is as for `RBM.fit`. (Hinton, Osindero, Teh 2006, section 5 and
         appendix B.)
 
-        Raises `ValueError` before all layers are trained.
+        Raises `ValueError` before all layers are trained, and for data that don't fit; `TypeError` for rules whose model's phase are not
+        rows.
         """
         if self.trained < len(self.layers):
             raise ValueError(
@@ -286,7 +274,6 @@ class DBN(Stack):
         self.visible_units.check_training(data, "data")
         if binarization is not None and not self.visible_units.grey:
             raise ValueError(f"found binarization={binarization!r} for {self.visible_units}; only binary units have it")
-        self.untie_()
         seed = self.seed if seed is None else seed
         batches = Minibatches(data, batch_size, device=self.device, dtype=self.dtype, seed=seed, binarization=binarization)
         step = UpDown(
@@ -309,9 +296,9 @@ class DBN(Stack):
 
     def config(self) -> dict[str, Any]:
         """What a file says of this network, besides its parameters."""
-        rbms = [rbm.config() for rbm in self.layers]
         return {
-            "layers": rbms,
+            "layers": [rbm.config() for rbm in self.layers],
+            "seeds": [rbm.seed for rbm in self.layers],
             "labels": self.labels,
             "passed": self.passed,
             "seed": self.seed,
@@ -323,6 +310,8 @@ class DBN(Stack):
     def from_config(cls, config: Mapping[str, Any], device: Device) -> Self:
         """The network, with parameters of its own, that `config` describes."""
         rbms = [RBM.from_config(rbm, device) for rbm in config["layers"]]
+        for rbm, seed in zip(rbms, config["seeds"], strict=True):
+            rbm.seed = seed
         dbn = cls(rbms, labels=config["labels"], passed=config["passed"], seed=config["seed"])
         dbn.trained = config["trained"]
         if not config["tied"]:
@@ -339,13 +328,30 @@ class DBN(Stack):
         return storage.load(path, device, cls)
 
     def __repr__(self) -> str:
-        rbms = self.layers
-        units = [*(rbm.visible.units for rbm in rbms[:-1]), rbms[-1].visible.units, rbms[-1].hidden.units]
+        units = [*(rbm.visible.units for rbm in self.layers), self.top.hidden.units]
         if self.labels:
-            first, *rest = rbms[-1].visible.units.members[:-1]
-            units[-2] = Joint(first, *rest) if rest else first
+            units[-2] = _without(units[-2])
         labels = f", labels={self.labels}" if self.labels else ""
         return f"DBN({', '.join(map(repr, units))}{labels}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
+
+
+def _beside(units: Units, labels: int) -> Units:
+    """The units with softmax ones for the labels after them."""
+    if not labels:
+        return units
+    if units.replicated:
+        raise ValueError(
+            f"found labels={labels} beside {units}; labels are no words: leave them out, and classify by transform(data)"
+        )
+    return Joint(*(units.members if isinstance(units, Joint) else [units]), Softmax(labels))
+
+
+def _without(units: Units) -> Units:
+    """The units before the labels, where there are some."""
+    if not isinstance(units, Joint):
+        return units
+    first, *rest = units.members[:-1]
+    return Joint(first, *rest) if rest else first
 
 
 def _log_density(units: Units, states: Array, field: Array) -> Array:

@@ -5,30 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from .data.minibatches import dense
 from .training.checkpoints import Checkpoint
 from .training.history import History
-
-
-class LayerModel(Protocol):
-    """What a stack is made of: anything that learns from rows and transforms them.
-
-    Where it has `inputs` and `outputs`, the widths of its rows before and after, they are compared with its neighbors'.
-    """
-
-    def fit(self, data: Any, **settings: Any) -> Any:
-        """Learn from the rows of `data`."""
-
-    def transform(self, data: Any) -> np.ndarray:
-        """The rows for the next layer."""
+from .units.base import positive
 
 
 class Stack:
     """Layer models that are trained from the bottom up, one after the other. `trained` counts those that have been.
+
+    A layer is any object with `fit(data, **settings)` and `transform(data)`. Where it has `inputs` and `outputs`, the widths of its
+    rows before and after, they are compared with its neighbors'.
 
     The last `labels` columns of the data go past the lower layers to the last one, beside what comes from below. `passed` says what is
     passed up: "means", `transform(data)`, or "samples", `transform(data, seed=...)`, drawn once. (Binary layers that learn with
@@ -36,7 +27,7 @@ class Stack:
 
     Hinton, Osindero, Teh 2006, "A fast learning algorithm for deep belief nets".
 
-    Raises `ValueError` for layers whose sizes do not chain.
+    Raises `ValueError` for layers whose sizes do not chain, `TypeError` for what is no layer.
     """
 
     def __init__(
@@ -44,14 +35,16 @@ class Stack:
     ) -> None:
         if passed not in ("means", "samples"):
             raise ValueError(f"found passed={passed!r}; expected 'means' or 'samples'")
-        self.layers: list[Any] = []
-        self.labels, self.passed, self.seed, self.trained = labels, passed, seed, 0
-        for k, layer in enumerate(layers):
-            self._append(layer, labels if k == len(layers) - 1 else 0)
-        if not self.layers:
+        if not layers:
             raise ValueError("found no layers; expected one or more models with fit and transform")
+        self.layers: list[Any] = []
+        self.labels, self.passed, self.seed, self.trained = positive("labels", labels, least=0), passed, seed, 0
+        for k, layer in enumerate(layers):
+            self._check(layer, labels if k == len(layers) - 1 else 0)
+            self.layers.append(layer)
 
-    def _append(self, layer: Any, labels: int = 0) -> None:
+    def _check(self, layer: Any, labels: int) -> None:
+        """Raise unless `layer` can be the next one, with so many labels beside what comes from below."""
         for method in ("fit", "transform"):
             if not callable(getattr(layer, method, None)):
                 raise TypeError(
@@ -65,14 +58,14 @@ class Stack:
                 f"layer {len(self.layers)}, {layer}, takes rows of {found}; expected {below + labels}, what comes from below{beside}: make "
                 f"its size that, or that of the layer below"
             )
-        self.layers.append(layer)
 
     def add(self, layer: Any) -> None:
         """Put a further layer, to be trained by the next `fit`, on top. Raises `ValueError` for a size that does not chain, and above
         labels."""
         if self.labels:
             raise ValueError("found labels at the top; a further layer would have to come below them: build the stack anew")
-        self._append(layer)
+        self._check(layer, 0)
+        self.layers.append(layer)
 
     def fit(
         self,
@@ -83,36 +76,46 @@ class Stack:
         folder: str | os.PathLike[str] | None = None,
         validation: Any = None,
         **settings: Any,
-    ) -> Any:
+    ) -> Self:
         """Train the layers that are not trained yet, or those numbered `layers`, on the rows of `data`; returns the stack.
 
         `settings` go to the `fit` of each layer; `per_layer`, one mapping for each layer, says what differs. `validation` rows are
         passed up as well. With a `folder`, layer k has checkpoints in `folder/layer-k` and a history in `folder/layer-k.csv`; the same
-        call then goes on where an earlier one was stopped, in another process too.
+        call then goes on where an earlier one was stopped, in another process too. (It needs layers whose `fit` takes `callbacks` and
+        `resume`.)
 
         Raises `ValueError` where all layers are trained, for layers out of order, and for rows of another width.
         """
-        numbers = list(range(self.trained, len(self.layers))) if layers is None else list(layers)
-        if not numbers:
+        remaining = list(range(self.trained, len(self.layers)))
+        numbers = remaining if layers is None else list(layers)
+        if not remaining:
             raise ValueError(
                 f"found all {len(self.layers)} layers trained; add(...) another, or write stack.trained = 0 to train them further"
             )
-        if numbers != list(range(self.trained, self.trained + len(numbers))) or numbers[-1] >= len(self.layers):
+        if not numbers or numbers != remaining[: len(numbers)]:
             raise ValueError(
-                f"found layers={numbers} where {self.trained} of {len(self.layers)} are trained; expected consecutive numbers from "
-                f"{self.trained}: a layer learns from what the trained ones below it make of the data"
+                f"found layers={numbers} where {self.trained} of {len(self.layers)} are trained; expected {remaining}, or the first of "
+                f"these: a layer learns from what the trained ones below it make of the data"
             )
         if per_layer and len(per_layer) != len(self.layers):
-            raise ValueError()
-        rows = self._split(data)
-        held = None if validation is None else self._split(validation)
+            raise ValueError(
+                f"found {len(per_layer)} settings in per_layer for {len(self.layers)} layers; expected one mapping for each, {{}} where "
+                f"nothing differs"
+            )
+        if "resume" in settings:
+            raise ValueError(
+                f"found resume={settings['resume']!r} for all layers, which have checkpoints of their own: write folder=..., and the same "
+                f"call goes on from them"
+            )
+        rows = self._split(data, "data")
+        held = None if validation is None else self._split(validation, "validation")
         for k, layer in enumerate(self.layers[: numbers[-1] + 1]):
             if k in numbers:
                 options = settings | dict(per_layer[k] if per_layer else {})
                 if held is not None:
                     options["validation"] = self._joined(held, k)
                 if folder is not None:
-                    options |= _kept(Path(folder) / f"layer-{k}", options)
+                    options |= _kept(Path(folder), k, options)
                 layer.fit(self._joined(rows, k), **options)
                 self.trained = k + 1
             if k < numbers[-1]:
@@ -121,28 +124,34 @@ class Stack:
         return self
 
     def transform(self, data: Any) -> np.ndarray:
-        """The means of the last layer, (rows, size); with labels those below it, which need none."""
-        rows = data if not self.labels or data.shape[1] == self.inputs else self._split(data)[0]
+        """The means of the last layer, (rows, size), for rows of a host array; with labels those of the layer below it, which depend on
+        none: rows may have them or not."""
+        rows = self._unlabeled(data)
         for layer in self.layers[: -1 if self.labels else None]:
             rows = layer.transform(rows)
         return rows
 
     @property
     def inputs(self) -> int | None:
-        """The width of a row of data without labels."""
+        """The width of a row of data without labels, None where the first layer does not say."""
         first = self.layers[0]
         return first.inputs - (self.labels if len(self.layers) == 1 else 0) if hasattr(first, "inputs") else None
 
-    def _split(self, data: Any) -> tuple[Any, Any]:
+    def _split(self, data: Any, name: str) -> tuple[Any, Any]:
         """Rows for the first layer, and labels."""
         if getattr(data, "ndim", None) != 2:
-            raise ValueError(f"data: found shape {getattr(data, 'shape', None)}; expected (rows, columns)")
+            raise ValueError(f"{name}: found shape {getattr(data, 'shape', None)}; expected (rows, columns)")
         if self.inputs is not None and data.shape[1] != self.inputs + self.labels:
             beside = f" + {self.labels} labels, one-hot" if self.labels else ""
-            raise ValueError(f"data: found shape {data.shape}; expected (rows, {self.inputs}{beside})")
+            raise ValueError(f"{name}: found shape {data.shape}; expected (rows, {self.inputs}{beside})")
         if not self.labels:
             return data, None
         return data[:, : -self.labels], dense(data[:, -self.labels :])
+
+    def _unlabeled(self, data: Any) -> Any:
+        """The rows without labels."""
+        bare = self.labels and getattr(data, "ndim", None) == 2 and data.shape[1] == self.inputs
+        return data if bare else self._split(data, "data")[0]
 
     def _joined(self, rows: tuple[Any, Any], k: int) -> Any:
         """What layer k learns from."""
@@ -156,7 +165,9 @@ class Stack:
         return layer.transform(rows) if self.passed == "means" else layer.transform(rows, seed=self.seed + k)
 
 
-def _kept(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with a checkpoint and a history of the layer's own."""
-    callbacks = [*options.get("callbacks", ()), Checkpoint(folder), History(folder.with_suffix(".csv"))]
-    return {"callbacks": callbacks, "resume": folder if any(folder.glob("*.safetensors")) else options.get("resume")}
+def _kept(folder: Path, k: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The callbacks with a checkpoint and a history of the layer's own, and where to go on from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = folder / f"layer-{k}"
+    callbacks = [*options.get("callbacks", ()), History(folder / f"layer-{k}.csv"), Checkpoint(checkpoints)]
+    return {"callbacks": callbacks} | ({"resume": checkpoints} if any(checkpoints.glob("step-*.safetensors")) else {})

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .compute.device import Arena, Array
 from .compute.gemm import gemm
 from .compute.random import Stream
-from .learning.rule import Rule, scheduled
-from .training.optimizers import Optimizer
+from .learning.rule import Chains, Rule, scheduled
+from .training.optimizers import Optimizer, Update
 from .training.penalties import Penalty, SparsityTarget
 
 if TYPE_CHECKING:
     from .dbn import DBN
     from .rbm import RBM
-    from .training.optimizers import Update
 
 
 class UpDown:
@@ -24,8 +23,11 @@ class UpDown:
 
     For a layer with states x below and y above, the gradient of ln p(x | y) by the field of x is x - E[x | y]; so the wake phase
     changes the generative weights by <(x - E[x | y]) y>, the sleep phase the recognition weights by <x (y - E[y | x])>. Calling it
-    with a batch makes one update, without a host read; the metric is "reconstruction", the squared error per row of the pass up and
-    down."""
+    with a batch makes one update, without a host read; every `measure_every`-th step returns the metrics of the rule and "reconstruction",
+    the squared error per row of `DBN.reconstruct`.
+
+    It unties the network's weights. Raises `ValueError` for sparsity targets, `TypeError` for what is no rule or no optimizer.
+    """
 
     def __init__(
         self,
@@ -39,46 +41,51 @@ class UpDown:
         seed: int = 0,
         measure_every: int = 25,
     ) -> None:
+        if not callable(learning) or isinstance(learning, type):
+            raise TypeError(f"found learning={learning!r}; expected a rule, such as CD(3) or PCD(3)")
+        if not hasattr(optimizer, "start") or isinstance(optimizer, type):
+            raise TypeError(f"found optimizer={optimizer!r}; expected an optimizer, such as SGD(0.01) or Adam(1e-3)")
         if found := [p for p in penalties if isinstance(p, SparsityTarget)]:
-            raise ValueError(f"found {found[0]}; fine-tuning has penalties on weights only")
+            raise ValueError(f"found {found[0]}; fine-tuning has penalties on weights only: leave it out")
         self.dbn, self.learning, self.steps_per_epoch, self.measure_every = dbn, learning, steps_per_epoch, measure_every
-        self.stream, self.step = Stream(seed, "learning", dbn.device), 0
+        self.stream, self.step = Stream(seed, "up-down", dbn.device), 0
         start = getattr(learning, "start", None)
-        self.chains = {} if start is None else start(dbn.top, batch_size, self.stream)
+        # read-only for the reason that `learning.Step` has
+        self.chains: Chains = MappingProxyType({} if start is None else start(dbn.top, batch_size, self.stream))
         self.stream.advance_()
+        dbn.untie_()
         self.updates = {name: optimizer.start(parameters, penalties) for name, parameters in dbn.parts.items()}
         self._arena = Arena()
 
     def __call__(self, v: Array) -> dict[str, Array]:
         """Learn from the batch `v` (rows, visible and labels)."""
-        dbn, stream = self.dbn, self.stream
+        dbn, stream, top = self.dbn, self.stream, self.dbn.top
+        recognition, generation = dbn.layers[:-1], dbn.generative
         with dbn.device.arena(self._arena):
             progress = self.step / self.steps_per_epoch
             betas = {name: update.begin(progress) for name, update in self.updates.items()}
-            recognition, generation, top = dbn.layers[:-1], dbn.generative, dbn.top
-            features, labels = (v[:, : dbn.inputs], v[:, dbn.inputs :]) if dbn.labels else (v, None)
-            awake = [dbn.device.xp.ascontiguousarray(features)]
+            features, labels = dbn.apart(v)
+            awake = [features]
             for rbm in recognition:
                 awake.append(rbm.sample_hidden(awake[-1], stream))
-            for k, rbm in enumerate(generation):
-                predicted = rbm.mean_visible(awake[k + 1])
-                name = f"generative.{k}"
-                _add(self.updates[name], rbm, awake[k] - predicted, awake[k + 1], betas[name], learned=0)
-            seen = awake[-1] if labels is None else dbn.device.xp.concatenate([awake[-1], labels], axis=1)
-            name = f"layer.{len(recognition)}"
-            positive, negative = scheduled(self.learning, progress)(top, seen, self.chains, stream)
-            top.add_statistics_(self.updates[name].gradient, positive, -1.0, betas[name])
+            positive, negative = scheduled(self.learning, progress)(top, dbn.together(awake[-1], labels), self.chains, stream)
             if callable(negative):
                 raise TypeError(
                     f"found learning={self.learning!r}, whose model's phase has no rows to pass down; write CD(3) or PCD(3)"
                 )
-            functools.partial(top.add_statistics_, states=negative)(self.updates[name].gradient, factor=1.0)
-            dream = negative[0] if labels is None else dbn.device.xp.ascontiguousarray(negative[0][:, : -dbn.labels])
-            for k in range(len(recognition) - 1, -1, -1):
-                below = generation[k].sample_visible(dream, stream)
-                predicted = recognition[k].mean_hidden(below)
+            name = f"layer.{len(recognition)}"
+            top.add_statistics_(self.updates[name].gradient, positive, -1.0, betas[name])
+            top.add_statistics_(self.updates[name].gradient, negative, 1.0)
+            for k, rbm in enumerate(generation):
+                name = f"generative.{k}"
+                _predict(self.updates[name], rbm, 0, awake[k : k + 2], betas[name])
+            dream = dbn.apart(negative[0])[0]
+            for k in reversed(range(len(recognition))):
+                # documents are dreamed as long as those of the batch
+                like = self._repeated(features, dream.shape[0]) if generation[k].visible.units.replicated else None
+                below = generation[k].sample_visible(dream, stream, like=like)
                 name = f"layer.{k}"
-                _add(self.updates[name], recognition[k], below, dream - predicted, betas[name], learned=1)
+                _predict(self.updates[name], recognition[k], 1, [below, dream], betas[name])
                 dream = below
             for update in self.updates.values():
                 update.apply_()
@@ -89,12 +96,14 @@ class UpDown:
             self.step += 1
             if (self.step - 1) % self.steps_per_epoch % self.measure_every:
                 return {}
-            x = awake[0]
-            for rbm in recognition:
-                x = rbm.mean_hidden(x)
-            for rbm in reversed(generation):
-                x = rbm.mean_visible(x)
-            return {"reconstruction": ((awake[0] - x) ** 2).sum() / v.shape[0]}
+            error = features - dbn.up_and_down(features)
+            metrics = getattr(self.learning, "metrics", None)
+            return {"reconstruction": (error * error).sum() / v.shape[0]} | ({} if metrics is None else metrics(self.chains))
+
+    def _repeated(self, rows: Array, count: int) -> Array:
+        """So many of the rows, again and again from the first."""
+        xp = self.dbn.device.xp
+        return xp.take(rows, xp.arange(count) % rows.shape[0], axis=0)
 
     def stateful(self) -> dict[str, Any]:
         """The parts of a checkpoint, by name."""
@@ -116,11 +125,25 @@ class UpDown:
             x[...] = self.dbn.device.asarray(state[f"chains.{name}"], x.dtype)
 
 
-def _add(update: Update, rbm: RBM, lower: Array, upper: Array, beta: float, learned: int) -> None:
-    """gradient = beta gradient - mean over the rows, of the weights and of the bias of the layer that is `learned`; the optimizer
+def _predict(update: Update, rbm: RBM, layer: int, states: Sequence[Array], beta: float) -> None:
+    """gradient = beta gradient - the mean over the rows of the gradient of ln p(states of `layer` | those of the other); the optimizer
     descends."""
-    rows = lower.shape[0]
-    gemm(lower.T, upper, update.gradient["weights"], alpha=-1.0 / rows, beta=beta, precision=rbm.precision)
-    bias, error = update.gradient[f"bias.{learned}"], (lower, upper)[learned]
-    bias *= bias.dtype.type(beta)
-    bias -= error.mean(axis=0)
+    xp, units = rbm.device.xp, rbm.layers[layer].units.like(states[layer])
+    given: list[Array] = [None, None]
+    given[1 - layer] = states[1 - layer]
+    field = rbm.field(layer, given)
+    mean = units.mean(field)
+    error = states[layer] - mean
+    pair = [error if i == layer else x for i, x in enumerate(states)]
+    gemm(pair[0].T, pair[1], update.gradient["weights"], alpha=-1.0 / error.shape[0], beta=beta, precision=rbm.precision)
+    # a bias counts once for each word of a document
+    repeats = rbm.layers[1 - layer].units.repeats(states[1 - layer])
+    slopes = {f"bias.{layer}": error if repeats is None else repeats[:, None] * error}
+    # own parameters have statistics that are quadratic: their expectation is that of the mean and that of the deviation
+    deviation = xp.sqrt(units.variance(field)) if (seen := units.statistics(states[layer])) else None
+    for name, value in seen.items():
+        slopes[f"{name}.{layer}"] = value - units.statistics(mean)[name] - units.statistics(deviation)[name]
+    for name, slope in slopes.items():
+        gradient = update.gradient[name]
+        gradient *= gradient.dtype.type(beta)
+        gradient -= slope.mean(axis=0)

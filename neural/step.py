@@ -1,0 +1,68 @@
+"""Step: one update of a network by backpropagation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ebm.compute.device import Arena, Array
+from ebm.compute.random import Stream
+from ebm.training.optimizers import Optimizer
+from ebm.training.parameters import Parameters
+from ebm.training.penalties import Penalty, SparsityTarget
+
+from .gradient import Gradient
+
+# (batch, stream, gradient) -> metrics: the loss of a batch, whose derivatives it adds to the gradient.
+Objective = Callable[[Any, Stream, Gradient], Mapping[str, Array]]
+
+
+class Step:
+    """One training run: the optimizer's moments and a random stream.
+
+    Calling it with a batch makes one update down the gradient of `objective`: a fixed sequence of device operations, without a host
+    read, on memory that the next step uses again.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        objective: Objective,
+        optimizer: Optimizer,
+        *,
+        steps_per_epoch: int,
+        penalties: Sequence[Penalty] = (),
+        seed: int = 0,
+    ) -> None:
+        if not hasattr(optimizer, "start") or isinstance(optimizer, type):
+            raise TypeError(f"found optimizer={optimizer!r}; expected an optimizer, such as SGD(0.1) or Adam(1e-3)")
+        if found := [p for p in penalties if isinstance(p, SparsityTarget)]:
+            raise TypeError(f"found {found[0]}, a penalty of machines; for codes write one of neural.penalties")
+        self.objective, self.steps_per_epoch, self.parameters = objective, steps_per_epoch, parameters
+        self.update = optimizer.start(parameters, penalties)
+        self.stream = Stream(seed, "learning", parameters.device)
+        self.step = 0
+        self._arena = Arena()
+
+    def __call__(self, batch: Any) -> Mapping[str, Array]:
+        """Learn from the batch; returns the objective's metrics, at the parameters before the update."""
+        with self.parameters.device.arena(self._arena):
+            gradient = Gradient(self.update.gradient, self.update.begin(self.step / self.steps_per_epoch))
+            metrics = self.objective(batch, self.stream, gradient)
+            gradient.finish()
+            self.update.apply_()
+        self.stream.advance_()
+        self.step += 1
+        return metrics
+
+    def stateful(self) -> dict[str, Any]:
+        """The parts of a checkpoint, by name."""
+        return {"parameters": self.parameters, "optimizer": self.update, "stream": self.stream, "learning": self}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of steps."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.step = state["step"]
