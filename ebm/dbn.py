@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -135,12 +135,18 @@ class DBN(Stack):
         """Pretrain: train the layers greedily, from the bottom up, with the settings of `Stack.fit`, those of `RBM.fit` for every layer
         among them.
 
-        Raises `ValueError` also for rows and labels that aren't states of the visible units, before anything changes, and for a network
-        that was fine-tuned.
+        Raises `ValueError` also for rows and labels that aren't states of the visible units, before anything changes, for a network that
+        was fine-tuned, and for softmax units between two RBMs whose means are passed: they are no states.
         """
         if not self.tied:
             raise ValueError(
                 "found a network that was fine-tuned; pretraining comes first: write fine_tune(...) to go on, or build it anew"
+            )
+        between = [rbm.hidden.units for rbm in self.layers[:-1]]
+        if self.passed == "means" and (found := [u for u in between if any(isinstance(m, Softmax) for m in _members(u))]):
+            raise ValueError(
+                f"found passed='means' with {found[0]} between two RBMs; its means are no states, which the upper one learns from: write "
+                f"DBN([...], passed='samples')"
             )
         return super().fit(data, **settings)
 
@@ -153,22 +159,33 @@ class DBN(Stack):
         self._features.check(rows, "data")
         return rows
 
+    def transform(self, data: Any) -> np.ndarray:
+        """The means of the last layer, (rows, size), for rows of a host array; with labels those of the layer below it, which depend on
+        none: rows may have them or not."""
+        return np.concatenate([self.device.to_host(self.up(x)) for x in self._blocks(data)])
+
     def reconstruct(self, data: Any) -> np.ndarray:
         """The means of the visible units after one deterministic pass up and down, (rows, visible), for rows of a host array.
 
         With labels the pass ends below the last RBM, as that of `transform`: rows may have them or not.
         """
-        rows, found = self._unlabeled(data), []
+        return np.concatenate([self.device.to_host(self.up_and_down(x)) for x in self._blocks(data)])
+
+    def _blocks(self, data: Any) -> Iterator[Array]:
+        """Rows without labels, some at a time on the device."""
+        rows = self._unlabeled(data)
         for start in range(0, rows.shape[0], _BLOCK):
-            x = self.up_and_down(self.device.asarray(dense(rows[start : start + _BLOCK]), self.dtype))
-            found.append(self.device.to_host(x))
-        return np.concatenate(found)
+            yield self.device.asarray(dense(rows[start : start + _BLOCK]), self.dtype)
+
+    def up(self, x: Array) -> Array:
+        """What `transform` says of rows without labels on the device."""
+        for rbm in self.layers[:-1] if self.labels else self.layers:
+            x = rbm.mean_hidden(x)
+        return x
 
     def up_and_down(self, x: Array) -> Array:
         """What `reconstruct` says of rows without labels on the device."""
-        like = x
-        for rbm in self.layers[:-1] if self.labels else self.layers:
-            x = rbm.mean_hidden(x)
+        like, x = x, self.up(x)
         for rbm in reversed(self.generative if self.labels else [*self.generative, self.top]):
             x = rbm.mean_visible(x, like=like)
         return x
@@ -232,10 +249,9 @@ class DBN(Stack):
         free energy."""
         if not self.labels:
             raise ValueError(f"found {self} without labels; write DBN([...], labels=10)")
-        features, found = self.transform(data), []
-        for start in range(0, features.shape[0], _BLOCK):
-            x = self.device.asarray(dense(features[start : start + _BLOCK]), self.dtype)
-            energies = []
+        found = []
+        for block in self._blocks(data):
+            x, energies = self.up(block), []
             for k in range(self.labels):
                 label = self.device.zeros((x.shape[0], self.labels), self.dtype)
                 label[:, k] = 1
@@ -343,7 +359,11 @@ def _beside(units: Units, labels: int) -> Units:
         raise ValueError(
             f"found labels={labels} beside {units}; labels are no words: leave them out, and classify by transform(data)"
         )
-    return Joint(*(units.members if isinstance(units, Joint) else [units]), Softmax(labels))
+    return Joint(*_members(units), Softmax(labels))
+
+
+def _members(units: Units) -> list[Units]:
+    return units.members if isinstance(units, Joint) else [units]
 
 
 def _without(units: Units) -> Units:

@@ -24,7 +24,7 @@ from .compute import device as devices
 from .compute.device import Array, Device, device_of
 from .compute.gemm import Precision, gemm
 from .compute.random import Stream
-from .mean_field import posterior
+from .mean_field import downward, posterior
 from .training.parameters import Parameters
 from .units import Joint, Units, as_units, from_config
 
@@ -361,10 +361,9 @@ class BoltzmannMachine:
         return energy
 
     def reconstruct(self, v: Array) -> Array:
-        """E[v | E[h | v]], (rows, visible): one deterministic pass up and down. Where hidden layers are connected with each other, E[h | v]
-        is approximated by 10 mean-field sweeps."""
-        states = posterior(self, v, 10).states
-        return self.join([self.update(i, states, "mean") if i in self.observed else None for i in range(len(states))])
+        """E[v | E[h | v]], (rows, visible): one deterministic pass up and down. Where hidden layers are connected with each other, up are
+        10 mean-field sweeps, and down is from the last layer's means alone (see `mean_field.downward`)."""
+        return self.join(downward(self, posterior(self, v, 10).states))
 
     def squared_error(self, v: Array) -> Array:
         """sum_i (v_i - reconstruct(v)_i)^2, averaged over the rows; a scalar on the device."""

@@ -50,6 +50,25 @@ def upward(machine: BoltzmannMachine, v: Array, verb: Verb = "mean", stream: Str
     return states
 
 
+def downward(machine: BoltzmannMachine, states: States) -> States:
+    """Means of all layers from those of the hidden layers that have none farther from the data, by one pass toward it: each layer
+    hears those that are farther, and hidden ones twice, in the place of those that come after them."""
+    order = machine.outward
+    place = {layer: k for k, layer in enumerate(order)}
+    found: States = [None] * len(states)
+    for layer in reversed(order):
+        farther = [i for i in machine.neighbors(layer) if place.get(i, -1) > place[layer]]
+        if not farther:
+            found[layer] = states[layer]
+            continue
+        field = machine.field(layer, found)
+        field += field - machine.layers[layer].bias
+        found[layer] = machine.layers[layer].units.mean(field)
+    for i in machine.observed:
+        found[i] = machine.layers[i].units.like(states[i]).mean(machine.field(i, found))
+    return found
+
+
 def posterior(machine: BoltzmannMachine, v: Array, sweeps: int) -> Posterior:
     """The means after `sweeps` sweeps from an upward pass; exact, without any, where hidden layers are not connected. Reads nothing on
     the host."""

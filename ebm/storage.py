@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .compute import archive
@@ -10,20 +11,24 @@ from .compute import device as devices
 from .compute.archive import ArchiveError
 
 if TYPE_CHECKING:
-    from .dbn import DBN
-    from .machine import BoltzmannMachine
     from .training.parameters import Parameters
 
 
-def save(model: BoltzmannMachine | DBN, path: str | os.PathLike[str]) -> None:
+def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model's description and parameters to `path`; an existing file is replaced only when all is written."""
     header = {"model": type(model).__name__, "config": model.config()}
     arrays = {f"{part}{name}": x for part, p in _parts(model).items() for name, x in p.state_dict().items()}
     archive.write(path, arrays=arrays, header=header, kind="model")
 
 
-def load(path: str | os.PathLike[str], device: Any = "auto", model: type[Any] | None = None) -> Any:
-    """The model saved at `path`, on the given device; with `model`, a class, one of this class.
+def load(
+    path: str | os.PathLike[str],
+    device: Any = "auto",
+    model: type[Any] | None = None,
+    others: Mapping[str, Any] | None = None,
+) -> Any:
+    """The model saved at `path`, on the given device; with `model`, a class, one of this class. `others` are further models by name, for
+    packages around this one.
 
     Raises `FileNotFoundError`, or `ArchiveError` (a `ValueError`) for a file that is truncated, damaged, of a newer version, of
     another model or no model of this toolkit; for a device that is not there, what `device.get` raises.
@@ -34,7 +39,7 @@ def load(path: str | os.PathLike[str], device: Any = "auto", model: type[Any] | 
 
     device = devices.get(device)
     arrays, header = archive.read(path, kind="model")
-    models: dict[str, Any] = {"RBM": RBM, "DBM": DBM, "DBN": DBN}
+    models: dict[str, Any] = {"RBM": RBM, "DBM": DBM, "DBN": DBN, **(others or {})}
     try:
         if header["model"] not in models:
             raise ValueError(f"found model {header['model']!r}; this version knows {sorted(models)}")
@@ -56,6 +61,6 @@ def load(path: str | os.PathLike[str], device: Any = "auto", model: type[Any] | 
     return loaded
 
 
-def _parts(model: BoltzmannMachine | DBN) -> dict[str, Parameters]:
+def _parts(model: Any) -> dict[str, Parameters]:
     """The parameters by what their names begin with in a file."""
     return {f"{part}.": p for part, p in model.parts.items()} if hasattr(model, "parts") else {"": model.parameters}

@@ -103,12 +103,22 @@ class Network:
             x, backprop = layer(x, training)
             passes.append(backprop)
 
+        lowest = self.fixed - first
+
         def through_all(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            for k in range(len(passes) - 1, -1, -1):
-                dy = passes[k](dy, gradient, through or k > 0)
+            # below the lowest layer that learns there is nothing to do, unless dL/dx is asked for
+            for k in range(len(passes) - 1, -1 if through else max(lowest, 0) - 1, -1):
+                dy = passes[k](dy, gradient, through or k > lowest)
             return dy
 
         return x, through_all
+
+    @property
+    def fixed(self) -> int:
+        """How many layers at the beginning have nothing to learn."""
+        segments = self.parameters.segments
+        learns = [any(not segments[name].frozen for name in layer.names.values()) for layer in self.layers]
+        return learns.index(True) if True in learns else len(learns)
 
     def evaluate(self, rows: Any, first: int = 0, last: int | None = None) -> np.ndarray:
         """y of a host array (rows, ...), on the host, computed in blocks."""

@@ -53,10 +53,12 @@ class Belief:
         return tuple(np.array(x, np.float64) for x in (weights, visible, hidden))  # type: ignore[return-value]
 
     def _unnormalized(self, x: np.ndarray) -> np.ndarray:
-        """ln sum_h e^-E(x, h) of the last RBM, by listing h."""
+        """ln sum_h e^-E(x, h) of the last RBM, by listing h, once for rows that are equal."""
         weights, visible, hidden = self.up[-1]
+        _, first, again = np.unique(number(x), return_index=True, return_inverse=True)
+        x = x[first]
         h = binary_rows(len(hidden))
-        return logsumexp(x @ visible[:, None] + h @ hidden + x @ weights @ h.T, axis=1)
+        return logsumexp(x @ visible[:, None] + h @ hidden + x @ weights @ h.T, axis=1)[again]
 
     def _log_partition(self, size: int, labels: np.ndarray) -> float:
         x = binary_rows(size)

@@ -7,6 +7,7 @@ from typing import Any
 from .activations import ELU, Activation, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh, UnitMean
 from .base import Backprop, Layer, Shape
 from .dense import Dense
+from .machine import MeanField
 from .regularization import BatchNorm, Dropout
 from .shape import Reshape
 
@@ -20,6 +21,7 @@ __all__ = [
     "Dropout",
     "Layer",
     "LeakyReLU",
+    "MeanField",
     "ReLU",
     "Reshape",
     "Shape",
@@ -34,7 +36,7 @@ __all__ = [
 
 LAYERS: dict[str, type[Layer]] = {
     t.__name__: t
-    for t in (BatchNorm, Dense, Dropout, ELU, LeakyReLU, ReLU, Reshape, Sigmoid, Softmax, Softplus, Tanh, UnitMean)
+    for t in (BatchNorm, Dense, Dropout, ELU, LeakyReLU, MeanField, ReLU, Reshape, Sigmoid, Softmax, Softplus, Tanh, UnitMean)
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from ebm.compute.device import Array
 from ebm.compute.random import Stream
@@ -36,6 +36,8 @@ class Layer(ABC):
 
     inputs: Shape | None = None
     outputs: Shape | None = None
+    # Whether a call in training differs from one in evaluation.
+    differs: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.own: Mapping[str, Array] = {}

@@ -17,6 +17,8 @@ class Dropout(Layer):
     Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting", in its inverted form.
     """
 
+    differs = True
+
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()
         if not 0 <= rate < 1:
@@ -48,6 +50,8 @@ class BatchNorm(Layer):
     `momentum` is the share of the running means that a batch replaces. (Ioffe & Szegedy 2015, "Batch normalization".) Raises `ValueError`
     in training for one row of vectors, which has no variance.
     """
+
+    differs = True
 
     def __init__(self, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__()

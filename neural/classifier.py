@@ -1,0 +1,272 @@
+"""Classifier: a network with a softmax top."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from ebm import storage
+from ebm.compute.device import Array, Device
+from ebm.compute.random import Stream
+from ebm.data.minibatches import Binarization, dense
+from ebm.data.validation import check_rows
+from ebm.training.callbacks import Callback
+from ebm.training.optimizers import Adam, Optimizer
+from ebm.training.parameters import Parameters
+from ebm.training.penalties import Penalty
+from ebm.units.base import positive
+
+from .autoencoder import Autoencoder
+from .gradient import Gradient
+from .initializers import Glorot, Initializer
+from .layers import Dense, Dropout, Layer, Shape, activation
+from .layers import from_config as layer_from_config
+from .losses import CategoricalCrossEntropy, Loss
+from .losses import from_config as loss_from_config
+from .network import Network
+from .training import fit
+
+# Rows that are evaluated at once when a method walks through a data set.
+_BLOCK = 1000
+
+
+class Classifier:
+    """A network whose last layer gives a number for each of `classes`, before the softmax that belongs to the loss.
+
+    `layers` are sizes, inputs first, `[784, 500, 300]`, with `activation` and `dropout` after each, or layers for rows of `inputs`
+    numbers; a Dense layer of `classes` units comes on top of them. `Classifier.on(model, 10)` starts from what a model has learned.
+    Labels are whole numbers from 0. The loss is `CategoricalCrossEntropy`; `SquaredError` of one-hot rows is there for comparison.
+
+    >>> model = Classifier([64, 32], classes=10, device="cpu")
+    >>> model.predict(np.zeros((2, 64))).shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int] | Sequence[Layer],
+        classes: int,
+        *,
+        inputs: int | Shape | None = None,
+        activation: str | Layer = "sigmoid",
+        dropout: float = 0.0,
+        loss: Loss | None = None,
+        initial: Initializer | None = None,
+        device: str | Device = "auto",
+        dtype: Any = "float32",
+        seed: int | None = 0,
+    ) -> None:
+        self.classes, self.loss = positive("classes", classes, least=2), loss or CategoricalCrossEntropy()
+        given = [layer for layer in layers if isinstance(layer, Layer)]
+        if not given and layers:
+            sizes = [size for size in layers if not isinstance(size, Layer)]
+            if inputs is not None:
+                raise ValueError(
+                    f"found layers={layers!r} and inputs={inputs!r}; the first size is that of a row: leave inputs out"
+                )
+            given, inputs = _dense(sizes[1:], activation, dropout, initial or Glorot()), sizes[0]
+        elif len(given) < len(layers) or inputs is None:
+            raise ValueError(f"found layers={layers!r}, inputs={inputs!r}; expected sizes, or layers and inputs=")
+        top = Dense(self.loss.width(self.classes), initial=initial or Glorot())
+        self.network = Network([*given, top], inputs, device=device, dtype=dtype, seed=seed)
+
+    @classmethod
+    def on(
+        cls, model: Autoencoder, classes: int, *, dropout: float = 0.0, loss: Loss | None = None, seed: int | None = None
+    ) -> Self:
+        """A classifier on the encoder of a model, copied: an autoencoder, or a machine or stack that `unroll` made one of.
+
+        `dropout` is put after each activation. The model stays as it is.
+        """
+        source, layers, numbers = model.network, list[Layer](), list[int]()
+        for k, layer in enumerate(source.layers[: model.depth]):
+            layers.append(layer_from_config(layer.config()))
+            numbers.append(k)
+            if dropout and not layer.names:
+                layers.append(Dropout(dropout))
+                numbers.append(-1)
+        found = cls(
+            layers,
+            classes,
+            inputs=source.inputs,
+            loss=loss,
+            device=source.device,
+            dtype=source.dtype,
+            seed=source.seed if seed is None else seed,
+        )
+        for k, number in enumerate(numbers):
+            if number >= 0:
+                found.network.copy_layer_(k, source, number)
+        return found
+
+    @property
+    def inputs(self) -> int:
+        """The width of a row of data."""
+        return math.prod(self.network.inputs)
+
+    @property
+    def parameters(self) -> Parameters:
+        """All weights and biases, in one buffer."""
+        return self.network.parameters
+
+    @property
+    def device(self) -> Device:
+        """Where the arrays are."""
+        return self.network.device
+
+    def fit(
+        self,
+        data: Any,
+        labels: Any,
+        *,
+        epochs: int = 10,
+        top_epochs: int = 0,
+        batch_size: int = 100,
+        optimizer: Optimizer | None = None,
+        penalties: Sequence[Penalty] = (),
+        binarization: Binarization = None,
+        validation: tuple[Any, Any] | None = None,
+        callbacks: Iterable[Callback] = (),
+        seed: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Train on the rows of `data` (rows, inputs) and their `labels` (rows,), and return the model.
+
+        The first `top_epochs` epochs train the last layer alone, then `epochs` train all layers that aren't frozen (`network.freeze`);
+        callbacks see the second part. `validation=(rows, labels)` adds the metrics "validation_loss" and "validation_error", the share of
+        wrong labels. All else is as for `Autoencoder.fit`.
+
+        Raises `ValueError` for labels out of range and rows of another width, before anything changes.
+        """
+        self._check(data, "data")
+        targets = self._one_hot(labels, data.shape[0], "labels")
+        if validation is not None:
+            self._check(validation[0], "validation rows")
+            self._one_hot(validation[1], validation[0].shape[0], "validation labels")
+        options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "optimizer": optimizer or Adam(1e-3),
+            "penalties": penalties,
+            "binarization": binarization,
+            "seed": self.network.seed if seed is None else seed,
+        }
+        if top_epochs and resume is None:
+            segments = self.parameters.segments
+            frozen = {name: segment.frozen for name, segment in segments.items()}
+            try:
+                self.network.freeze(*range(len(self.network.layers) - 1))
+                self._run(data, targets, epochs=top_epochs, validate=None, callbacks=(), resume=None, **options)
+            finally:
+                for name, segment in segments.items():
+                    segment.frozen = frozen[name]
+        validate = None if validation is None else lambda: self._validate(*validation)
+        self._run(data, targets, epochs=epochs, validate=validate, callbacks=callbacks, resume=resume, **options)
+        return self
+
+    def _run(self, data: Any, targets: np.ndarray, **options: Any) -> None:
+        network, first = self.network, 0
+        if options["binarization"] is None:
+            # what learns nothing and is the same in training as in evaluation is computed once
+            first = next((k for k, layer in enumerate(network.layers) if layer.differs or k == network.fixed), 0)
+        if first:
+            data = network.evaluate(data, 0, first).reshape(data.shape[0], -1)
+        fit(self.parameters, partial(self._objective, first), data, targets, device=self.device, dtype=network.dtype, **options)
+
+    def _objective(self, first: int, batch: tuple[Array, Array], stream: Stream, gradient: Gradient) -> Mapping[str, Array]:
+        x, target = batch
+        z, backprop = self.network(x.reshape(x.shape[0], *(self.network.layers[first].inputs or ())), stream, first)
+        values, slope = self.loss(z, target)
+        slope *= slope.dtype.type(1 / x.shape[0])
+        backprop(slope, gradient, through=False)
+        return {"loss": values.mean()}
+
+    def _validate(self, rows: Any, labels: Any) -> Mapping[str, float]:
+        targets, total, network = self._one_hot(labels, rows.shape[0], "labels"), 0.0, self.network
+        for start in range(0, rows.shape[0], _BLOCK):
+            x = network.device.asarray(dense(rows[start : start + _BLOCK]), network.dtype)
+            target = network.device.asarray(targets[start : start + _BLOCK], network.dtype)
+            values = self.loss(network(x.reshape(x.shape[0], *network.inputs))[0], target)[0]
+            total += float(network.device.to_host(values.sum(dtype=np.float64)))
+        return {"validation_loss": total / rows.shape[0], "validation_error": 1 - self.score(rows, labels)}
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """The probability of each class, (rows, classes), for rows of a host array."""
+        self._check(rows, "rows")
+        network = self.network
+        z = network.evaluate(rows)
+        found = [network.device.asarray(z[start : start + _BLOCK]) for start in range(0, z.shape[0], _BLOCK)]
+        return np.concatenate([network.device.to_host(self.loss.output(block)) for block in found])
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """The likeliest class of each row, (rows,)."""
+        return self.predict_proba(rows).argmax(axis=1)
+
+    def score(self, rows: Any, labels: Any) -> float:
+        """The share of rows whose label is predicted."""
+        self._one_hot(labels, rows.shape[0], "labels")
+        return float((self.predict(rows) == np.asarray(labels)).mean())
+
+    def report(self, rows: Any, labels: Any) -> str:
+        """Precision, recall, F1 and number of rows of each class, as a table (scikit-learn's)."""
+        from sklearn.metrics import classification_report
+
+        return classification_report(labels, self.predict(rows), labels=range(self.classes), digits=4, zero_division=0)
+
+    def confusion(self, rows: Any, labels: Any) -> np.ndarray:
+        """How many rows of each class (down) are predicted to be of each (across), (classes, classes)."""
+        from sklearn.metrics import confusion_matrix
+
+        return confusion_matrix(labels, self.predict(rows), labels=range(self.classes))
+
+    def _check(self, rows: Any, name: str) -> None:
+        check_rows(rows, self.inputs, low=-math.inf, high=math.inf, sparse=True, name=name)
+
+    def _one_hot(self, labels: Any, rows: int, name: str) -> np.ndarray:
+        """Checked labels as rows."""
+        labels = np.asarray(labels)
+        if labels.shape != (rows,) or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                f"{name}: found {labels.dtype} of shape {labels.shape}; expected {rows} whole numbers, one for each row"
+            )
+        if rows and (labels.min() < 0 or labels.max() >= self.classes):
+            wrong = int(((labels < 0) | (labels >= self.classes)).argmax())
+            raise ValueError(f"{name}[{wrong}] is {labels[wrong]}; expected whole numbers from 0 to {self.classes - 1}")
+        return np.eye(self.classes, dtype=np.float32)[labels]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one safetensors file; read it back with `neural.load`."""
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: Any = "auto") -> Self:
+        """The model saved at `path`; raises as `neural.load` does, and for a file of another model."""
+        from .storage import load
+
+        return load(path, device, cls)
+
+    def config(self) -> dict[str, Any]:
+        """What a file says of this model, besides its parameters."""
+        return {"network": self.network.config(), "classes": self.classes, "loss": self.loss.config()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], device: Device) -> Self:
+        """The model, with parameters of its own, that `config` describes."""
+        model = cls.__new__(cls)
+        model.network = Network.from_config(config["network"], device)
+        model.classes, model.loss = config["classes"], loss_from_config(config["loss"])
+        return model
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.network!r}, classes={self.classes}, loss={self.loss!r})"
+
+
+def _dense(sizes: Sequence[int], name: str | Layer, dropout: float, initial: Initializer) -> list[Layer]:
+    layers: list[Layer] = []
+    for size in sizes:
+        layers += [Dense(size, initial=initial), activation(name), *([Dropout(dropout)] if dropout else [])]
+    return layers
