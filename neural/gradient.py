@@ -49,5 +49,6 @@ class Gradient:
     def finish(self) -> None:
         """Scale what got nothing."""
         for name in self._waiting:
-            self.target[name][...] *= self.target.dtype.type(self.beta)
+            view = self.target[name]
+            view[...] = view * view.dtype.type(self.beta) if self.beta else 0
         self._waiting = set()

@@ -16,6 +16,9 @@ from ebm.compute.device import Array, device_of
 from ebm.compute.kernels.logistic import logistic, softplus
 from ebm.data.minibatches import dense
 
+# The least variance that a network can say: without it the density of one target is unbounded, and so is its logarithm.
+_LEAST_VARIANCE = 1e-6
+
 
 class Loss(ABC):
     """A loss of rows z (rows, outputs) and targets (rows, targets)."""
@@ -38,13 +41,16 @@ class Loss(ABC):
     def check(self, targets: Any, name: str = "targets") -> None:
         """Raise `ValueError` for targets (rows, targets) outside of the loss's range, in rows of a host array or sparse matrix."""
         low, high = self.range
+        expected = "finite values" if low == -math.inf else f"values in [{low}, {high}]"
+        if len(targets.shape) < 2:
+            raise ValueError(f"found {name} of shape {tuple(targets.shape)}; expected (rows, targets)")
         for start in range(0, targets.shape[0], 1000):
             rows = dense(targets[start : start + 1000])
-            wrong = ~((rows >= low) & (rows <= high))
+            wrong = ~(np.isfinite(rows) & (rows >= low) & (rows <= high))
             if wrong.any():
                 i, j = np.argwhere(wrong.reshape(rows.shape[0], -1))[0]
                 raise ValueError(
-                    f"{name}[{start + i}, {j}] is {rows.reshape(rows.shape[0], -1)[i, j]}; {self} expects values in [{low}, {high}]"
+                    f"{name}[{start + i}, {j}] is {rows.reshape(rows.shape[0], -1)[i, j]}; {self} expects {expected}"
                 )
 
     @property
@@ -90,10 +96,12 @@ class BinaryCrossEntropy(Loss):
 
     def __call__(self, z: Array, target: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """sum_i ln(1 + e^z_i) - t_i z_i, and p - t."""
+        xp = device_of(z).xp
         target = _smoothed(target, self.label_smoothing, 2)
         terms = device_of(z).empty(z.shape, z.dtype)
-        softplus(z, terms)
-        terms -= target * z
+        # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|), whose first part t z may cancel
+        softplus(-xp.abs(z), terms)
+        terms += xp.maximum(z, z.dtype.type(0)) - target * z
         slope = self.output(z)
         slope -= target
         return _weighted(terms, slope, weights)
@@ -178,7 +186,7 @@ class SquaredError(Loss):
 
 
 class GaussianLikelihood(Loss):
-    """-sum_i ln N(t_i; mean_i, variance_i), in nats. The first half of z are the means, the second the logarithms of the variances; with
+    """-sum_i ln N(t_i; mean_i, variance_i), in nats. The first half of z are the means, the second gives the variances, e^z + 10^-6; with
     `variance` a number all variances are that, and z are the means.
     """
 
@@ -188,7 +196,7 @@ class GaussianLikelihood(Loss):
         self.variance = variance
 
     def width(self, targets: int) -> int:
-        """Means and log-variances."""
+        """Means and variances."""
         return targets if self.variance else 2 * targets
 
     def output(self, z: Array) -> Array:
@@ -205,12 +213,12 @@ class GaussianLikelihood(Loss):
             slope[...] = difference / z.dtype.type(self.variance)
             return _weighted(half * (difference * slope + constant), slope, weights)
         size = z.shape[1] // 2
-        mean, log_variance = z[:, :size], z[:, size:]
-        difference = mean - target
+        log_variance = device.xp.logaddexp(z[:, size:], z.dtype.type(math.log(_LEAST_VARIANCE)))
+        difference = z[:, :size] - target
         scaled = difference * device.xp.exp(-log_variance)
         squared = difference * scaled
         slope[:, :size] = scaled
-        slope[:, size:] = half * (1 - squared)
+        slope[:, size:] = half * (1 - squared) * device.xp.exp(z[:, size:] - log_variance)
         terms = half * (squared + log_variance + z.dtype.type(math.log(2 * math.pi)))
         return _weighted(terms, slope, None if weights is None else device.xp.concatenate([weights, weights], axis=1))
 

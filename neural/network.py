@@ -18,8 +18,8 @@ from ebm.training.parameters import Parameters
 from .gradient import Gradient
 from .layers import Backprop, Dense, Layer, Shape, from_config
 
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
+# Rows that are evaluated at once when a method walks through a data set, fewer where a layer has many outputs, as convolutions do.
+_BLOCK, _NUMBERS = 1000, 10**7
 
 
 class Network:
@@ -48,7 +48,7 @@ class Network:
         self.device, self.dtype = devices.get(device), np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"found dtype={dtype!r}; expected 'float32' or 'float64'")
-        self.inputs: Shape = (inputs,) if isinstance(inputs, (int, np.integer)) else tuple(inputs)
+        self.inputs: Shape = (int(inputs),) if isinstance(inputs, (int, np.integer)) else tuple(map(int, inputs))
         described = list(layers)
         if not described:
             raise ValueError("found no layers; expected at least one")
@@ -67,7 +67,10 @@ class Network:
         for k, layer in enumerate(described):
             for name in layer.still():
                 parameters.segments[f"{k}.{name}"].frozen = True
-        self._bind(described, parameters)
+        try:
+            self._bind(described, parameters)
+        except ValueError as error:
+            raise ValueError(f"{error}\n  the chain: {chain}") from error
         stream = Stream(seed, "weights", self.device)
         self.seed = stream.seed
         for layer in self.layers:
@@ -100,7 +103,8 @@ class Network:
         """y of the layers first, ..., last - 1 (by default all), and the backward pass through them."""
         passes: list[Backprop] = []
         for layer in self.layers[first:last]:
-            x, backprop = layer(x, training)
+            # running means are parameters too: they stand still with a frozen layer
+            x, backprop = layer(x, training if self._learns(layer) or not layer.names else None)
             passes.append(backprop)
 
         lowest = self.fixed - first
@@ -116,21 +120,26 @@ class Network:
     @property
     def fixed(self) -> int:
         """How many layers at the beginning have nothing to learn."""
-        segments = self.parameters.segments
-        learns = [any(not segments[name].frozen for name in layer.names.values()) for layer in self.layers]
-        return learns.index(True) if True in learns else len(learns)
+        return next((k for k, layer in enumerate(self.layers) if self._learns(layer)), len(self.layers))
+
+    def _learns(self, layer: Layer) -> bool:
+        return any(not self.parameters.segments[name].frozen for name in layer.names.values())
 
     def evaluate(self, rows: Any, first: int = 0, last: int | None = None) -> np.ndarray:
-        """y of a host array (rows, ...), on the host, computed in blocks."""
+        """y of a host array (rows, ...), on the host, computed in blocks. Raises `ValueError` for rows of another size."""
+        shape = self._before[first]
+        if math.prod(rows.shape[1:]) != math.prod(shape):
+            raise ValueError(f"found rows of shape {tuple(rows.shape[1:])} before layer {first}; expected {shape}")
+        block = max(1, min(_BLOCK, _NUMBERS // max(map(math.prod, self._before))))
         found = []
-        for start in range(0, rows.shape[0], _BLOCK):
-            x = self.device.asarray(dense(rows[start : start + _BLOCK]), self.dtype)
-            shape = self.inputs if first == 0 else self._before[first]
+        for start in range(0, max(rows.shape[0], 1), block):
+            x = self.device.asarray(dense(rows[start : start + block]), self.dtype)
             found.append(self.device.to_host(self(x.reshape(x.shape[0], *shape), None, first, last)[0]))
         return np.concatenate(found)
 
     def freeze(self, *layers: int, frozen: bool = True) -> None:
-        """Let the parameters of these layers stand still in training, or with `frozen=False` learn again."""
+        """Let the parameters of these layers stand still in training, or with `frozen=False` learn again; the running means of a BatchNorm
+        stand still too, and are what it uses."""
         for k in layers:
             if not 0 <= k < len(self.layers):
                 raise ValueError(f"found layer {k} of {len(self.layers)}; expected 0 to {len(self.layers) - 1}")
@@ -167,7 +176,7 @@ class Network:
         return network
 
     def __repr__(self) -> str:
-        size = math.prod(self.inputs)
+        inputs = self.inputs[0] if len(self.inputs) == 1 else self.inputs
         return (
-            f"Network({size} -> {' -> '.join(map(repr, self.layers))}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
+            f"Network({inputs} -> {' -> '.join(map(repr, self.layers))}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
         )

@@ -40,6 +40,8 @@ class Step:
             raise TypeError(f"found {found[0]}, a penalty of machines; for codes write one of neural.penalties")
         self.objective, self.steps_per_epoch, self.parameters = objective, steps_per_epoch, parameters
         self.update = optimizer.start(parameters, penalties)
+        # under the table of the parameters, which says what stands still
+        self._target = parameters.over(self.update.gradient.buffer)
         self.stream = Stream(seed, "learning", parameters.device)
         self.step = 0
         self._arena = Arena()
@@ -47,7 +49,7 @@ class Step:
     def __call__(self, batch: Any) -> Mapping[str, Array]:
         """Learn from the batch; returns the objective's metrics, at the parameters before the update."""
         with self.parameters.device.arena(self._arena):
-            gradient = Gradient(self.update.gradient, self.update.begin(self.step / self.steps_per_epoch))
+            gradient = Gradient(self._target, self.update.begin(self.step / self.steps_per_epoch))
             metrics = self.objective(batch, self.stream, gradient)
             gradient.finish()
             self.update.apply_()

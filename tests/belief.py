@@ -34,14 +34,16 @@ class Belief:
         ends = np.cumsum(sizes[:-1])
         self.states = [np.ascontiguousarray(joint[:, end - size : end]) for end, size in zip(ends, sizes[:-1], strict=True)]
         self.visible = np.concatenate([self.states[0], label], axis=1)
-        top = np.concatenate([self.states[-1], label], axis=1)
+        # the visible units of the last RBM, and the factors of ln p
+        self.top = np.concatenate([self.states[-1], label], axis=1)
         self.log_partition = self._log_partition(sizes[-2], labels)
-        self.log_p = self._unnormalized(top) - self.log_partition
-        self.log_q = np.zeros(len(joint))
+        self.log_top = self._unnormalized(self.top) - self.log_partition
+        self.log_down, self.log_q = np.zeros(len(joint)), np.zeros(len(joint))
         for k, (weights, bias, _) in enumerate(self.down):
-            self.log_p += log_bernoulli(self.states[k], bias + self.states[k + 1] @ weights.T)
+            self.log_down += log_bernoulli(self.states[k], bias + self.states[k + 1] @ weights.T)
             weights, _, hidden = self.up[k]
             self.log_q += log_bernoulli(self.states[k + 1], hidden + self.states[k] @ weights)
+        self.log_p = self.log_top + self.log_down
         # which row of data a state belongs to
         self.rows = np.unique(self.visible, axis=0)
         codes = {tuple(row): i for i, row in enumerate(self.rows)}

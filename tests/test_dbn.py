@@ -628,6 +628,18 @@ def test_rows_of_another_width_have_no_weights():
             method(255 * PIXELS)
 
 
+def test_softmax_units_between_two_machines_pass_samples():
+    rows = np.random.default_rng(15).random((40, 4))
+    dbn = DBN([4, Joint(2, Softmax(3)), 3], device="cpu", seed=1)
+    before = dbn.layers[0].parameters.buffer.copy()
+    with pytest.raises(ValueError, match=r"found passed='means' with Joint.*its means are no states.*passed='samples'"):
+        dbn.fit(rows, epochs=1, batch_size=20)
+    np.testing.assert_array_equal(dbn.layers[0].parameters.buffer, before)
+    dbn = DBN([4, Joint(2, Softmax(3)), 3], device="cpu", seed=1, passed="samples").fit(rows, epochs=1, batch_size=20)
+    x = dbn.layers[0].transform(rows).astype(np.float64)
+    np.testing.assert_allclose(dbn.transform(rows), expit(dbn.top.hidden.bias + x @ dbn.top.weights), rtol=1e-5)
+
+
 def test_labels_are_predicted_where_there_are_some():
     with pytest.raises(ValueError, match=r"without labels; write DBN\(\[\.\.\.\], labels=10\)"):
         DBN([3, 2], device="cpu").predict(PIXELS)

@@ -8,9 +8,10 @@ from safetensors.numpy import load_file
 from test_machine import assert_same, host
 
 import ebm
-from ebm import RBM
+from ebm import DBM, DBN, RBM, Gaussian, Joint, ReLU, Softmax
 from ebm.compute import archive
 from ebm.compute.archive import ArchiveError
+from ebm.compute.random import Stream
 
 
 def small(dtype="float32"):
@@ -125,7 +126,8 @@ LAYERS = header()["config"]["layers"]
 @pytest.mark.parametrize(
     ("described", "match"),
     [
-        (header(model="DBM"), r"found model 'DBM'; this version knows \['RBM'"),
+        (header(model="Potts"), r"found model 'Potts'; this version knows \['DBM', 'DBN', 'RBM'\]"),
+        (header(model="DBM"), "'observed'"),
         (header(model=["RBM"]), "does not describe a model"),
         ({"config": header()["config"]}, "'model'"),
         ({"model": "RBM"}, "'config'"),
@@ -194,3 +196,131 @@ def test_a_wrong_device_is_not_the_files_fault(saved):
 def test_a_loaded_model_rounds_its_products_as_the_saved_one(tmp_path):
     RBM(4, 3, device="cpu", precision="bfloat16").save(tmp_path / "a")
     assert ebm.load(tmp_path / "a", device="cpu").precision == "bfloat16"
+
+
+# Deep models: several machines in one file.
+
+
+def filled(model, seed=3):
+    """Small normal parameters."""
+    generator = np.random.default_rng(seed)
+    for parameters in model.parts.values() if isinstance(model, DBN) else [model.parameters]:
+        for name in parameters:
+            parameters[name][...] = generator.normal(0, 0.3, parameters[name].shape)
+    return model
+
+
+def untied(*arguments, **options):
+    dbn = DBN(*arguments, **options)
+    dbn.untie_()
+    return dbn
+
+
+NETWORKS = {
+    "tied": lambda: DBN([5, 4, 3, 2], device="cpu"),
+    "untied, float64": lambda: untied([5, 4, 3, 2], device="cpu", dtype="float64"),
+    "labels": lambda: untied([5, 4, 3], labels=3, passed="samples", seed=4, device="cpu"),
+    "mixed units": lambda: untied([Joint(Gaussian(3, learn_variance=True), Softmax(2)), ReLU(4), 3], labels=3, device="cpu"),
+    "one RBM": lambda: DBN([5, 4], labels=3, device="cpu"),
+    "rounded": lambda: untied([5, 4, 3], precision="bfloat16", device="cpu"),
+    # so many that one number begins like another
+    "twelve RBMs": lambda: untied([2] * 13, device="cpu"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_comes_back(tmp_path, name):
+    dbn = filled(NETWORKS[name]())
+    dbn.trained = 1
+    dbn.save(tmp_path / "model.safetensors")
+    for again in (
+        ebm.load(tmp_path / "model.safetensors", device="cpu"),
+        DBN.load(tmp_path / "model.safetensors", device="cpu"),
+    ):
+        assert type(again) is DBN
+        assert repr(again) == repr(dbn)
+        assert (again.tied, again.trained, again.passed, again.seed) == (dbn.tied, 1, dbn.passed, dbn.seed)
+        assert [rbm.precision for rbm in again.generative] == [rbm.precision for rbm in dbn.generative]
+        assert again.parts.keys() == dbn.parts.keys()
+        for part, parameters in dbn.parts.items():
+            assert_same(host(again.parts[part]), host(parameters))
+            if part.startswith("generative"):
+                assert not np.array_equal(parameters.buffer, dbn.parts[part.replace("generative", "layer")].buffer)
+        v = again.sample(6, 2, seed=1)
+        np.testing.assert_array_equal(v, dbn.sample(6, 2, seed=1))
+        np.testing.assert_array_equal(again.log_weights(v, Stream(2)), dbn.log_weights(v, Stream(2)))
+
+
+def test_a_loaded_network_goes_on_as_the_saved_one(tmp_path):
+    """Between two layers, before fine-tuning and after it."""
+    rows = np.random.default_rng(5).random((40, 5)).astype(np.float32)
+    options = {"epochs": 2, "batch_size": 10}
+    whole = DBN([5, 4, 3], device="cpu", passed="samples", seed=6)
+    saved = DBN([5, 4, 3], device="cpu", passed="samples", seed=6)
+    for method, extra in (("fit", {"layers": [0]}), ("fit", {}), ("fine_tune", {}), ("fine_tune", {"seed": 8})):
+        getattr(whole, method)(rows, **options, **extra)
+        getattr(saved, method)(rows, **options, **extra)
+        saved.save(tmp_path / "a")
+        saved = ebm.load(tmp_path / "a", device="cpu")
+        for part, parameters in whole.parts.items():
+            np.testing.assert_array_equal(saved.parts[part].buffer, parameters.buffer)
+
+
+MODELS = {
+    "RBM": lambda: RBM(5, 4, device="cpu"),
+    "DBM": lambda: DBM([5, 4, 3], device="cpu"),
+    "DBN": lambda: DBN([5, 4, 3], device="cpu"),
+}
+
+
+@pytest.mark.parametrize("found", MODELS)
+@pytest.mark.parametrize("expected", MODELS)
+def test_a_class_loads_its_own_files(tmp_path, found, expected):
+    path = tmp_path / "model.safetensors"
+    filled(MODELS[found]()).save(path)
+    assert type(ebm.load(path, device="cpu")).__name__ == found
+    if found == expected:
+        assert type(getattr(ebm, expected).load(path, device="cpu")).__name__ == found
+    else:
+        match = rf"model\.safetensors holds a {found}; expected a {expected}: write ebm\.load\(path\)"
+        with pytest.raises(ArchiveError, match=match):
+            getattr(ebm, expected).load(path, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["DBM", "DBN"])
+def test_a_deep_model_of_another_device_has_the_same_file(tmp_path, strict, name):
+    layers, options = [5, Gaussian(4), 3], {"labels": 3}
+    model = filled(getattr(ebm, name)(layers, device="cpu", **options))
+    model.save(tmp_path / "a")
+    elsewhere = ebm.load(tmp_path / "a", device=strict)
+    assert elsewhere.device is strict
+    elsewhere.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"layers": []}, "does not describe a model"),
+        ({"layers": [{"layers": LAYERS, "dtype": "float32"}]}, "does not describe a model"),
+        ({"labels": 3}, r"has visible Bernoulli\(4\); expected Joint"),
+        ({"tied": False}, r"found parameters \{\}; expected"),
+        ({"seeds": [1]}, "does not describe a model"),
+        ({"passed": "modes"}, "found passed='modes'"),
+    ],
+)
+def test_a_network_that_its_file_does_not_describe_is_refused(tmp_path, changes, match):
+    dbn = DBN([5, 4, 3], device="cpu")
+    arrays = {f"{part}.{name}": x for part, p in dbn.parts.items() for name, x in p.state_dict().items()}
+    archive.write(tmp_path / "a", arrays, {"model": "DBN", "config": dbn.config() | changes}, kind="model")
+    with pytest.raises(ArchiveError, match=match):
+        ebm.load(tmp_path / "a", device="cpu")
+
+
+def test_arrays_of_no_part_of_a_network_are_refused(tmp_path):
+    dbn = DBN([5, 4, 3], device="cpu")
+    arrays = {f"{part}.{name}": x for part, p in dbn.parts.items() for name, x in p.state_dict().items()}
+    for changed in (arrays | {"layer.2.weights": np.zeros(3)}, dict(list(arrays.items())[1:])):
+        archive.write(tmp_path / "a", changed, {"model": "DBN", "config": dbn.config()}, kind="model")
+        with pytest.raises(ArchiveError, match="does not describe a model of this version"):
+            ebm.load(tmp_path / "a", device="cpu")

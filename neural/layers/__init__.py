@@ -6,6 +6,7 @@ from typing import Any
 
 from .activations import ELU, Activation, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh, UnitMean
 from .base import Backprop, Layer, Shape
+from .convolution import Conv2D, ConvTranspose2D, MaxPool, Upsample
 from .dense import Dense
 from .machine import MeanField
 from .regularization import BatchNorm, Dropout
@@ -17,10 +18,13 @@ __all__ = [
     "Activation",
     "Backprop",
     "BatchNorm",
+    "Conv2D",
+    "ConvTranspose2D",
     "Dense",
     "Dropout",
     "Layer",
     "LeakyReLU",
+    "MaxPool",
     "MeanField",
     "ReLU",
     "Reshape",
@@ -30,13 +34,32 @@ __all__ = [
     "Softplus",
     "Tanh",
     "UnitMean",
+    "Upsample",
     "activation",
     "from_config",
 ]
 
 LAYERS: dict[str, type[Layer]] = {
     t.__name__: t
-    for t in (BatchNorm, Dense, Dropout, ELU, LeakyReLU, MeanField, ReLU, Reshape, Sigmoid, Softmax, Softplus, Tanh, UnitMean)
+    for t in (
+        BatchNorm,
+        Conv2D,
+        ConvTranspose2D,
+        Dense,
+        Dropout,
+        ELU,
+        LeakyReLU,
+        MaxPool,
+        MeanField,
+        ReLU,
+        Reshape,
+        Sigmoid,
+        Softmax,
+        Softplus,
+        Tanh,
+        UnitMean,
+        Upsample,
+    )
 }
 
 

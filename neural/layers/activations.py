@@ -8,8 +8,8 @@ from typing import Any
 from ebm.compute.device import Array, device_of
 from ebm.compute.kernels.logistic import logistic, softplus
 from ebm.compute.random import Stream
+from ebm.units import Joint, Units, from_config
 from ebm.units import Softmax as SoftmaxUnits
-from ebm.units import Units, from_config
 
 from ..gradient import Gradient
 from .base import Backprop, Layer, Shape
@@ -138,11 +138,17 @@ class Softmax(Layer):
 class UnitMean(Layer):
     """y = E[h] of units of a Boltzmann machine under the field x; its derivative is their variance. What unrolling makes of a layer.
 
-    Softmax groups depend on each other: their derivative is the covariance.
+    The units of a Softmax group depend on each other: their derivative is the covariance. Raises `ValueError` for word counts, whose mean
+    is of a document's length.
     """
 
     def __init__(self, units: Units) -> None:
         super().__init__()
+        if units.replicated:
+            raise ValueError(
+                f"found UnitMean({units}); its mean needs the length of a document: write UnitMean(Softmax({units.size})), "
+                "the shares of the words"
+            )
         self.units = units
 
     def shape_after(self, inputs: Shape) -> Shape:
@@ -165,11 +171,7 @@ class UnitMean(Layer):
         y = units.mean(x)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            if not isinstance(units, SoftmaxUnits):
-                return units.variance(x) * dy
-            rows = x.shape[0], units.groups, units.categories
-            p, d = y.reshape(rows), dy.reshape(rows)
-            return (p * (d - (p * d).sum(axis=2)[:, :, None])).reshape(x.shape)
+            return _by_field(units, x, y, dy)
 
         return y, backprop
 
@@ -184,3 +186,15 @@ class UnitMean(Layer):
 
     def __repr__(self) -> str:
         return f"UnitMean({self.units!r})"
+
+
+def _by_field(units: Units, x: Array, y: Array, dy: Array) -> Array:
+    """The derivative by the field x from that by the mean y."""
+    if isinstance(units, Joint):
+        parts = zip(units.members, units.parts(x), units.parts(y), units.parts(dy), strict=True)
+        return device_of(x).xp.concatenate([_by_field(*part) for part in parts], axis=1)
+    if not isinstance(units, SoftmaxUnits):
+        return units.variance(x) * dy
+    rows = x.shape[0], units.groups, units.categories
+    p, d = y.reshape(rows), dy.reshape(rows)
+    return (p * (d - (p * d).sum(axis=2)[:, :, None])).reshape(x.shape)

@@ -6,6 +6,7 @@ such rows up to images again; both go over the positions within the kernel, so t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,14 +39,13 @@ class _Convolution(Layer):
         self.stride, self.padding = positive("stride", stride), positive("padding", padding, least=0)
         self.bias, self.initial, self.precision = bias, initial, precision
 
-    def _fans(self, inputs: int) -> tuple[int, int]:
-        """How many numbers an output depends on and an input acts on, far from the border."""
+    def _fans(self) -> tuple[int, int]:
+        """How many numbers an output depends on and an input acts on, on average and far from the border."""
         raise NotImplementedError
 
     def initialize_(self, stream: Stream) -> None:
         """Weights by `initial`, biases zero."""
-        assert self.inputs is not None
-        self.initial.fill_(self.own["weights"], *self._fans(self.inputs[-1]), stream)
+        self.initial.fill_(self.own["weights"], *self._fans(), stream)
         if self.bias:
             self.own["bias"][...] = 0
 
@@ -73,12 +73,11 @@ class Conv2D(_Convolution):
         weights: dict[str, Shape] = {"weights": (self.kernel**2 * inputs[-1], self.channels)}
         return weights | ({"bias": (self.channels,)} if self.bias else {})
 
-    def _fans(self, inputs: int) -> tuple[int, int]:
-        return self.kernel**2 * inputs, max(1, self.kernel**2 * self.channels // self.stride**2)
+    def _fans(self) -> tuple[int, int]:
+        return self.own["weights"].shape[0], max(1, self.kernel**2 * self.channels // self.stride**2)
 
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, height, width, channels)."""
-        assert self.outputs is not None
         weights = self.own["weights"]
         patches = _patches(x, self.kernel, self.stride, self.padding)
         y = device_of(x).empty((patches.shape[0], self.channels), x.dtype)
@@ -96,7 +95,7 @@ class Conv2D(_Convolution):
                 return None
             return _overlaid(gemm(d, weights.T, precision=self.precision), x.shape, self.kernel, self.stride, self.padding)
 
-        return y.reshape(x.shape[0], *self.outputs), backprop
+        return y.reshape(x.shape[0], *self.shape_after(x.shape[1:])), backprop
 
 
 class ConvTranspose2D(_Convolution):
@@ -123,15 +122,15 @@ class ConvTranspose2D(_Convolution):
         weights: dict[str, Shape] = {"weights": (inputs[-1], self.kernel**2 * self.channels)}
         return weights | ({"bias": (self.channels,)} if self.bias else {})
 
-    def _fans(self, inputs: int) -> tuple[int, int]:
-        return max(1, self.kernel**2 * inputs // self.stride**2), self.kernel**2 * self.channels
+    def _fans(self) -> tuple[int, int]:
+        inputs, outputs = self.own["weights"].shape
+        return max(1, self.kernel**2 * inputs // self.stride**2), outputs
 
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, height, width, channels)."""
-        assert self.outputs is not None
         weights, rows = self.own["weights"], x.reshape(-1, x.shape[-1])
         window = self.kernel, self.stride, self.padding
-        y = _overlaid(gemm(rows, weights, precision=self.precision), (x.shape[0], *self.outputs), *window)
+        y = _overlaid(gemm(rows, weights, precision=self.precision), (x.shape[0], *self.shape_after(x.shape[1:])), *window)
         if self.bias:
             y += self.own["bias"]
 
@@ -164,15 +163,13 @@ class MaxPool(Layer):
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, height, width, channels)."""
         device = device_of(x)
-        y = device.zeros(x.shape[:1] + self.shape_after(x.shape[1:]), x.dtype)
+        y = device.empty((x.shape[0], *self.shape_after(x.shape[1:])), x.dtype)
         chosen = device.zeros(y.shape, x.dtype)
+        y[...] = -math.inf
         for number, (a, b) in enumerate(_kernel(self.size)):
             candidate = _under(x, a, b, y.shape, self.stride)
-            if number:
-                chosen[...] = device.xp.where(candidate > y, x.dtype.type(number), chosen)
-                y[...] = device.xp.maximum(y, candidate)
-            else:
-                y[...] = candidate
+            chosen[...] = device.xp.where(candidate > y, x.dtype.type(number), chosen)
+            y[...] = device.xp.maximum(y, candidate)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
             dx = device.zeros(x.shape, x.dtype)
@@ -232,7 +229,9 @@ def _positions(layer: Layer, inputs: Shape, kernel: int, stride: int, padding: i
     height, width, _ = _image(layer, inputs)
     room = [n + 2 * padding - kernel for n in (height, width)]
     if min(room) < 0:
-        raise ValueError(f"found images {height} x {width} before {layer}; expected at least {kernel - 2 * padding} pixels each way")
+        raise ValueError(
+            f"found images {height} x {width} before {layer}; expected at least {kernel - 2 * padding} pixels each way"
+        )
     over = [r % stride for r in room]
     if any(over):
         cut = " x ".join(str(n - o) for n, o in zip((height, width), over, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ebm.compute.device import Array, device_of
@@ -33,7 +34,7 @@ class Dropout(Layer):
         """y of the shape of x."""
         if training is None or self.rate == 0:
             return x, lambda dy, gradient=None, through=True: dy
-        rows = (x.shape[0], x.size // x.shape[0])
+        rows = (x.shape[0], math.prod(x.shape[1:]))
         mask = (training.uniform(rows, x.dtype) >= self.rate).astype(x.dtype).reshape(x.shape)
         mask *= x.dtype.type(1 / (1 - self.rate))
         return mask * x, lambda dy, gradient=None, through=True: mask * dy

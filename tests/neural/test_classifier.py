@@ -1,0 +1,167 @@
+"""Classifier: what it learns from, frozen layers, reports, storage."""
+
+import numpy as np
+import pytest
+from sklearn.neural_network import MLPClassifier
+
+from ebm import DBM, DBN, PCD, Stack, data
+from ebm.training import Adam, Checkpoint, History
+from neural import Autoencoder, Classifier, load, unroll
+from neural.layers import BatchNorm, Conv2D, Dense, Dropout, MaxPool, ReLU, Reshape
+from neural.losses import SquaredError
+
+TRAIN, VALIDATION, TEST = data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def encoders():
+    """Models that have learned from the images alone."""
+    images = TRAIN.images
+    options = {"epochs": 15, "batch_size": 50, "binarization": "stochastic"}
+    autoencoders = [Autoencoder([64, 60], device="cpu", seed=1), Autoencoder([60, 40], device="cpu", seed=2)]
+    return {
+        "DBN": unroll(DBN([64, 60, 40], device="cpu", seed=1).fit(images, **options)),
+        "DBM": unroll(DBM([64, 60, 40], device="cpu", seed=1).fit(images, learning=PCD(2), centered=True, **options)),
+        "stacked autoencoder": unroll(Stack(autoencoders).fit(images, epochs=15)),
+    }
+
+
+@pytest.mark.parametrize("name", ["DBN", "DBM", "stacked autoencoder"])
+def test_fine_tuning_what_was_learned_without_labels(name, encoders):
+    model = Classifier.on(encoders[name], 10, seed=1)
+    codes = encoders[name].encode(TEST.images)
+    np.testing.assert_allclose(model.network.evaluate(TEST.images, 0, len(model.network.layers) - 1), codes, rtol=1e-6)
+    model.fit(TRAIN.images, TRAIN.labels, epochs=40, top_epochs=20, optimizer=Adam(5e-3))
+    assert model.score(TEST.images, TEST.labels) > 0.9
+    np.testing.assert_array_equal(encoders[name].encode(TEST.images), codes)  # the source is as it was
+
+
+def test_the_first_epochs_train_the_top_alone(encoders):
+    model = Classifier.on(encoders["DBN"], 10, seed=1)
+    before = model.parameters.state_dict()
+    model.fit(TRAIN.images, TRAIN.labels, epochs=0, top_epochs=3)
+    moved = {name for name, value in model.parameters.state_dict().items() if (value != before[name]).any()}
+    assert moved == {"4.weights", "4.bias"}
+    assert not any(segment.frozen for segment in model.parameters.segments.values())
+
+
+def test_frozen_layers_stand_still_and_are_computed_once(encoders, monkeypatch):
+    model = Classifier.on(encoders["DBN"], 10, dropout=0.3, seed=1)
+    assert [type(layer).__name__ for layer in model.network.layers] == [
+        "Dense",
+        "Sigmoid",
+        "Dropout",
+        "Dense",
+        "Sigmoid",
+        "Dropout",
+        "Dense",
+    ]
+    model.network.freeze(0)
+    before, calls = model.parameters.state_dict(), []
+    forward = Dense.forward
+
+    def counted(self, x, training):
+        calls.append((self.names["weights"], x.shape[0]))
+        return forward(self, x, training)
+
+    monkeypatch.setattr(Dense, "forward", counted)
+    model.fit(TRAIN.images, TRAIN.labels, epochs=2, batch_size=100)
+    assert sum(n for name, n in calls if name == "0.weights") == len(TRAIN.images)
+    moved = {name for name, value in model.parameters.state_dict().items() if (value != before[name]).any()}
+    assert moved == {"3.weights", "3.bias", "6.weights", "6.bias"}
+
+
+def test_a_network_of_random_weights_learns_as_scikit_learns_does():
+    """The same layers, optimizer, batches of 100 and epochs: the same test accuracy to two points."""
+    model = Classifier([64, 50], 10, activation="relu", device="cpu", seed=1)
+    model.fit(TRAIN.images, TRAIN.labels, epochs=60, batch_size=100, optimizer=Adam(3e-3))
+    theirs = MLPClassifier(
+        (50,), batch_size=100, learning_rate_init=3e-3, max_iter=60, alpha=0, tol=0, n_iter_no_change=60, random_state=1
+    )
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        theirs.fit(TRAIN.images, TRAIN.labels)
+    assert model.score(TEST.images, TEST.labels) == pytest.approx(theirs.score(TEST.images, TEST.labels), abs=0.02)
+
+
+def test_convolutions_normalization_and_dropout():
+    layers = [Reshape(8, 8, 1), Conv2D(12, 3, padding=1), BatchNorm(), ReLU(), MaxPool(2), Reshape(192), Dropout(0.2)]
+    model = Classifier(layers, 10, inputs=64, device="cpu", seed=1)
+    model.fit(TRAIN.images, TRAIN.labels, epochs=15, optimizer=Adam(3e-3))
+    assert model.score(TEST.images, TEST.labels) > 0.95
+
+
+def test_probabilities_reports_and_confusion():
+    model = Classifier([64, 30], 10, device="cpu", seed=1).fit(TRAIN.images, TRAIN.labels, epochs=20, optimizer=Adam(0.01))
+    p = model.predict_proba(TEST.images)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    predicted = model.predict(TEST.images)
+    np.testing.assert_array_equal(predicted, p.argmax(axis=1))
+    counts = model.confusion(TEST.images, TEST.labels)
+    for i in range(10):
+        for j in range(10):
+            assert counts[i, j] == ((TEST.labels == i) & (predicted == j)).sum()
+    assert model.score(TEST.images, TEST.labels) == pytest.approx(counts.trace() / counts.sum())
+    report = model.report(TEST.images, TEST.labels)
+    recall = counts[3, 3] / counts[3].sum()
+    assert f"{recall:.4f}" in next(line for line in report.splitlines() if line.strip().startswith("3 "))
+
+
+def test_validation_metrics_and_resumption(tmp_path):
+    def new():
+        return Classifier([64, 20], 10, dropout=0.2, device="cpu", seed=1)
+
+    history = History()
+    options = {"batch_size": 100, "optimizer": Adam(0.01)}
+    held = VALIDATION.images, VALIDATION.labels
+    whole = new().fit(TRAIN.images, TRAIN.labels, epochs=4, validation=held, callbacks=[history], **options)
+    last = history.rows[-1]
+    assert last["validation_error"] == pytest.approx(1 - whole.score(VALIDATION.images, VALIDATION.labels))
+    p = whole.predict_proba(VALIDATION.images)[np.arange(len(VALIDATION)), VALIDATION.labels]
+    assert last["validation_loss"] == pytest.approx(-np.log(p).mean(), rel=1e-4)
+    new().fit(TRAIN.images, TRAIN.labels, epochs=2, callbacks=[Checkpoint(tmp_path)], **options)
+    part = new().fit(TRAIN.images, TRAIN.labels, epochs=4, resume=tmp_path, **options)
+    np.testing.assert_array_equal(part.parameters.buffer, whole.parameters.buffer)
+
+
+def test_a_saved_one_is_the_same(tmp_path, encoders):
+    model = Classifier.on(encoders["DBM"], 10, dropout=0.1).fit(TRAIN.images, TRAIN.labels, epochs=1)
+    model.save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors", device="cpu")
+    assert repr(loaded) == repr(model)
+    np.testing.assert_array_equal(loaded.predict_proba(TEST.images), model.predict_proba(TEST.images))
+    with pytest.raises(ValueError, match="holds a Classifier; expected a Autoencoder"):
+        Autoencoder.load(tmp_path / "model.safetensors")
+
+
+def test_squared_error_of_one_hot_rows_is_for_comparison():
+    model = Classifier([64, 30], 10, loss=SquaredError("sigmoid"), device="cpu", seed=1)
+    model.fit(TRAIN.images, TRAIN.labels, epochs=30, optimizer=Adam(0.01))
+    assert model.score(TEST.images, TEST.labels) > 0.85
+
+
+def small():
+    return Classifier([64, 5], 10, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("act", "match"),
+    [
+        (lambda: small().fit(TRAIN.images, TRAIN.labels + 1), r"labels\[\d+\] is 10; expected whole numbers from 0 to 9"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels - 1), "is -1; expected"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels[:-1]), "whole numbers, one for each row"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels * 1.0), "found float64"),
+        (lambda: small().fit(TRAIN.images[:, :60], TRAIN.labels), "60 columns; expected 64"),
+        (lambda: small().predict(TRAIN.images[:, :60]), "60 columns; expected 64"),
+        (lambda: Classifier([64], 1), "classes=1; expected a whole number of at least 2"),
+        (lambda: Classifier([64, 5], 10, inputs=64), "leave inputs out"),
+        (lambda: Classifier([Dense(3)], 10), "expected sizes, or layers and inputs="),
+        (lambda: Classifier([Reshape(8, 8, 1)], 10, inputs=64), r"the chain so far.*Reshape\(8, 8, 1\)"),
+        (
+            lambda: Classifier([BatchNorm()], 10, inputs=64).fit(TRAIN.images, TRAIN.labels, batch_size=1),
+            "batches of two rows or more",
+        ),
+    ],
+)
+def test_bad_input(act, match):
+    with pytest.raises((ValueError, TypeError), match=match):
+        act()
