@@ -26,7 +26,7 @@ LECTURE = {
     ("Adam", "cross-entropy"): 98.0,
 }
 LOSSES = {"squared error": SquaredError("sigmoid"), "cross-entropy": CategoricalCrossEntropy()}
-OPTIMIZERS = {
+OPTIMIZERS: dict[tuple[str, str], SGD | Adam] = {
     ("SGD", "squared error"): SGD(0.1),
     ("SGD", "cross-entropy"): SGD(0.1),
     ("Adam", "squared error"): Adam(1e-3),

@@ -143,7 +143,7 @@ def test_fine_tuning_an_unrolled_network_beats_the_machines():
     before = ((test.images - dbn.reconstruct(test.images)) ** 2).sum(axis=1).mean()
     model = unroll(dbn)
     assert model.squared_error(test.images) == pytest.approx(before, rel=1e-5)
-    assert model.fit(train.images, epochs=60, optimizer=Adam(3e-3)).squared_error(test.images) < 0.6 * before
+    assert model.fit(train.images, epochs=60, optimizer=Adam(3e-3)).squared_error(test.images) < 0.7 * before
 
 
 @pytest.mark.parametrize(
