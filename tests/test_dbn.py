@@ -238,30 +238,68 @@ def test_samples_are_distributed_as_the_network(name):
         assert_counts(np.bincount(exact.number(found), minlength=len(exact.rows)), Belief(dbn).probabilities)
 
 
+def given_label(exact, size, k):
+    """p(v, label) of each of the rows, given that the label is k."""
+    p = np.where(exact.rows[:, size + k] == 1, exact.probabilities, 0)
+    return p / p.sum()
+
+
+def depend_on_labels(dbn):
+    """Make the last RBM one whose labels and visible units say much of each other; random ones hardly do."""
+    sign = np.array([1, -1])
+    visible = np.append(np.resize([2.0, -2.0, 2.0], dbn.top.inputs - dbn.labels), [2.5, -2.5, 0.5][: dbn.labels])
+    dbn.top.weights[...] = np.outer(visible, sign)
+    dbn.top.visible.bias[...] = 0
+    dbn.top.hidden.bias[...] = -sign * visible[: -dbn.labels].sum() / 2
+    for rbm in {id(rbm): rbm for rbm in (*dbn.layers[:-1], *dbn.generative)}.values():
+        rbm.weights[...] *= 2
+
+
 @pytest.mark.parametrize("name", ["labels", "labels untied"])
 def test_samples_of_a_class_are_distributed_as_the_network_given_it(name):
     dbn = network(name, dtype="float32")
-    exact = Belief(dbn)
     size, labels = dbn.inputs, dbn.labels
+    depend_on_labels(dbn)
+    exact = Belief(dbn)
     mask = np.arange(size + labels) >= size
     for k in range(labels):
-        given = exact.rows[:, size + k] == 1
         # what lies outside of the mask may be anything
         values = np.where(mask, np.append(np.zeros(size), np.eye(labels)[k]), np.nan)
         for start in (None, np.tile(exact.rows[0], (CHAINS, 1))):
             found = dbn.sample(CHAINS, 40, clamp=(mask, values), start=start, seed=k)
             assert (found[:, size:] == np.eye(labels)[k]).all()
-            p = np.where(given, exact.probabilities, 0)
-            assert_counts(np.bincount(exact.number(found), minlength=len(exact.rows)), p / p.sum())
+            counts = np.bincount(exact.number(found), minlength=len(exact.rows))
+            assert_counts(counts, given_label(exact, size, k))
+            # the same pixels are not distributed as those of another class
+            other = (k + 1) % labels
+            moved = np.concatenate([found[:, :size], np.tile(np.eye(labels)[other], (CHAINS, 1))], axis=1)
+            with pytest.raises(AssertionError, match="chi-square"):
+                assert_counts(np.bincount(exact.number(moved), minlength=len(exact.rows)), given_label(exact, size, other))
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_labels_are_held_from_the_first_step(k):
+    """One step: from a draw of the biases, with the label, to the last RBM's hidden units and down to the visible ones."""
+    dbn = network("labels")
+    depend_on_labels(dbn)
+    weights, bias, hidden = (np.array(x) for x in (dbn.top.weights, dbn.top.visible.bias, dbn.top.hidden.bias))
+    v, x, h = binary_rows(3), binary_rows(3), binary_rows(2)
+    begun = table(x, bias[None, :3])[0]
+    up = table(h, hidden + np.concatenate([x, np.tile(np.eye(3)[k], (8, 1))], axis=1) @ weights)
+    down = table(x, bias[:3] + h @ weights[:3].T) @ table(v, dbn.layers[0].visible.bias + x @ dbn.layers[0].weights.T)
+    clamp = np.arange(6) >= 3, np.append(np.zeros(3), np.eye(3)[k])
+    assert_distributed(dbn.sample(CHAINS, 1, clamp=clamp, seed=1)[:, :3], begun @ up @ down)
+
+
+def table(states, field):
+    """The probability of each of the states of binary units under each row of fields, (fields, states)."""
+    return np.prod(expit(np.where(states[None] == 1, field[:, None], -field[:, None])), axis=2)
 
 
 def matrices(dbn):
     """q(h | v), p(v | h) and a step of Gibbs sampling h -> h' in the last RBM, of a network of two."""
     v, h = binary_rows(dbn.inputs), binary_rows(dbn.layers[0].outputs)
     top = Enumeration.of(dbn.top)
-
-    def table(states, field):
-        return np.prod(expit(np.where(states[None] == 1, field[:, None], -field[:, None])), axis=2)
 
     up = table(h, dbn.layers[0].hidden.bias + v @ dbn.layers[0].weights)
     down = table(v, dbn.generative[0].visible.bias + h @ dbn.generative[0].weights.T)
@@ -290,6 +328,15 @@ def test_chains_move_as_the_transition_matrices_say(name, steps):
     distance = np.abs(found[:, None] - means).max(axis=2)
     assert distance.min(axis=1).max() < 1e-12
     assert_distributed(binary_rows(3)[distance.argmin(axis=1)], arrived)
+
+
+def test_only_the_visible_units_are_means():
+    """All layers above them are drawn: the three units of the first have eight states, and there are as many means."""
+    dbn = network("three untied")
+    found = dbn.sample(2000, 3, means=True, seed=4)
+    possible = expit(dbn.generative[0].visible.bias + binary_rows(3) @ dbn.generative[0].weights.T)
+    assert np.abs(found[:, None] - possible).max(axis=2).min(axis=1).max() < 1e-12
+    assert len(np.unique(found.round(12), axis=0)) == 8
 
 
 @pytest.mark.parametrize("name", ["two RBMs", "untied"])

@@ -275,6 +275,16 @@ def test_momentum_carries_each_part_on():
             np.testing.assert_allclose(velocities[1][key] - value, 0.25, atol=1e-12)
 
 
+def test_the_seed_decides_order_and_draws():
+    def trained(**options):
+        dbn, rows = pretrained(seed=4)
+        return dbn.fine_tune(rows, epochs=1, batch_size=10, **options).generative[0].parameters.buffer
+
+    np.testing.assert_array_equal(trained(), trained(seed=4))
+    assert not np.array_equal(trained(), trained(seed=5))
+    assert not np.array_equal(trained(), trained(binarization="stochastic"))
+
+
 def test_the_number_of_gibbs_steps_follows_a_schedule():
     seen, trained = [], []
 
