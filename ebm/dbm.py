@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -67,6 +67,17 @@ class DBM(BoltzmannMachine):
             layers, observed = [*layers, Softmax(labels)], (*observed, top + 1)
         super().__init__(layers, connections, observed=observed, device=device, dtype=dtype, seed=seed, precision=precision)
         self._trained = False
+
+    def config(self) -> dict[str, Any]:
+        """What a file says of this machine, besides its parameters."""
+        return super().config() | {"trained": self._trained}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], device: Device) -> Self:
+        """The machine, with parameters of its own, that `config` describes."""
+        dbm = super().from_config(config, device)
+        dbm._trained = config["trained"]
+        return dbm
 
     @property
     def weights(self) -> list[Array]:
@@ -227,16 +238,18 @@ class TiedRBM(RBM):
 
 
 class TiedStack(Stack):
-    """The RBMs of a DBM's pretraining, each trained on the means of the one below."""
+    """The RBMs of a DBM's pretraining, each trained on the means of the one below; on samples, where a hidden layer is not binary."""
 
     def __init__(self, dbm: DBM) -> None:
         units = [layer.units for layer in dbm.layers]
-        labels = units.pop().size if len(dbm.observed) > 1 else 0
-        last, layers = len(units) - 2, []
+        labels = [units.pop()] if len(dbm.observed) > 1 else []
+        last, width = len(units) - 2, sum(u.size for u in labels)
+        options: dict[str, Any] = {"device": dbm.device, "dtype": dbm.dtype, "precision": dbm.precision}
+        layers = []
         for k in range(last + 1):
-            top = k == last
-            visible = Joint(units[k], Softmax(labels)) if top and labels else units[k]
-            options: dict[str, Any] = {"device": dbm.device.name, "dtype": dbm.dtype, "precision": dbm.precision}
-            scales = (1.0 if k == 0 else 2.0, 1.0 if top else 2.0)
-            layers.append(TiedRBM(visible, units[k + 1], scales, labels if top else 0, seed=dbm.seed + k, **options))
-        super().__init__(layers, labels=labels)
+            beside = labels if k == last else []
+            visible = Joint(units[k], *beside) if beside else units[k]
+            scales = (1.0 if k == 0 else 2.0, 1.0 if k == last else 2.0)
+            layers.append(TiedRBM(visible, units[k + 1], scales, sum(u.size for u in beside), seed=dbm.seed + k, **options))
+        grey = all(u.grey for u in units[1:-1])
+        super().__init__(layers, labels=width, passed="means" if grey else "samples", seed=dbm.seed)

@@ -174,6 +174,7 @@ class BoltzmannMachine:
     def split(self, v: Array) -> States:
         """The states of all layers: those of the observed ones from the rows `v` (rows, visible), None for the hidden ones."""
         size = self.visible_units.size
+        device_of(v)  # refuses what is no array
         if v.ndim != 2 or v.shape[1] != size:
             hint = "; write v.reshape(1, -1) for one row" if v.ndim == 1 else ""
             raise ValueError(f"v: found shape {v.shape}; expected (rows, {size}){hint}")
@@ -475,6 +476,7 @@ class BoltzmannMachine:
             "observed": list(self.observed),
             "dtype": str(self.dtype),
             "precision": self.precision,
+            "seed": self.seed,
         }
 
     @classmethod
@@ -482,7 +484,7 @@ class BoltzmannMachine:
         """The machine, with parameters of its own, that `config` describes."""
         layers = [from_config(layer) for layer in config["layers"]]
         connections = [(i, j) for i, j in config["connections"]]
-        options = {"dtype": config["dtype"], "precision": config.get("precision")}
+        options = {"dtype": config["dtype"], "precision": config.get("precision"), "seed": config.get("seed", 0)}
         return cls(layers, connections, observed=config["observed"], device=device, **options)
 
     def __repr__(self) -> str:

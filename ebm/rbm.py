@@ -57,7 +57,8 @@ class RBM(BoltzmannMachine):
     def from_config(cls, config: Mapping[str, Any], device: Device) -> RBM:
         """The machine, with parameters of its own, that `config` describes."""
         visible, hidden = (from_config(layer) for layer in config["layers"])
-        return cls(visible, hidden, device=device, dtype=config["dtype"], precision=config.get("precision"))
+        options = {"dtype": config["dtype"], "precision": config.get("precision"), "seed": config.get("seed", 0)}
+        return cls(visible, hidden, device=device, **options)
 
     @property
     def visible(self) -> Layer:

@@ -177,6 +177,4 @@ class Network:
 
     def __repr__(self) -> str:
         inputs = self.inputs[0] if len(self.inputs) == 1 else self.inputs
-        return (
-            f"Network({inputs} -> {' -> '.join(map(repr, self.layers))}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
-        )
+        return f"Network({inputs} -> {' -> '.join(map(repr, self.layers))}, device={self.device.name!r}, dtype={str(self.dtype)!r})"

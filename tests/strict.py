@@ -36,8 +36,8 @@ UFUNCS = _names(
     minimum multiply negative not_equal positive power remainder right_shift rint sign sin sqrt square subtract tanh"""
 )
 FUNCTIONS = _names(
-    """abs all any arange argmax ascontiguousarray broadcast_to clip concatenate cumsum diag dot empty expand_dims eye full linspace max mean min
-    ones outer prod repeat searchsorted stack sum take take_along_axis tile var where zeros"""
+    """abs all any arange argmax ascontiguousarray broadcast_to clip concatenate cumsum diag dot empty expand_dims eye full
+    linspace max mean min ones outer prod repeat searchsorted stack sum take take_along_axis tile var where zeros"""
 )
 METHODS = _names(
     """all any argmax argmin astype clip copy cumsum dot fill max mean min prod ravel repeat reshape squeeze std sum swapaxes take

@@ -363,7 +363,7 @@ UNITS_RUNS = {
     "chains without documents": (
         "counts",
         {"learning": PCD(chains=7)},
-        r"found PCD\(steps=1, chains=7\) with batches of 5 rows .*expected as many chains, write PCD\(1\)",
+        r"found PCD\(steps=1, chains=7, mean_field=10\) with batches of 5 rows .*expected as many chains, write PCD\(1\)",
     ),
 }
 

@@ -143,7 +143,7 @@ class Joint(Units):
             parts = " + ".join(str(m.size) for m in self.members)
             raise ValueError(f"{name}: found shape {getattr(rows, 'shape', None)}; expected (rows, {parts} = {self.size})")
         for m, start, stop in zip(self.members, [0, *self.stops[:-1]], self.stops, strict=True):
-            yield m, rows[:, start:stop], f"{name}, columns {start} to {stop - 1} for {m}"
+            yield m, rows[:, start:stop], f"{name}[:, {start}:{stop}]"
 
     def check_clamp(self, mask: np.ndarray, values: np.ndarray) -> None:
         """What each member can be held at."""

@@ -180,6 +180,9 @@ LAYER_CASES = {
     "Dense": Case([Dense(3)], 4, lambda torch, x, p, training: torch.nn.functional.linear(x, p["0.weights"].T, p["0.bias"])),
     "Dense, without bias": Case([Dense(3, bias=False)], 4, lambda torch, x, p, training: x @ p["0.weights"]),
     "Dense, tied": Case([Dense(3), Tanh(), Dense(4, tied_to=0)], 4, _tied),
+    "Dense, twice": Case(
+        [Dense(3), Dense(2)], 4, lambda torch, x, p, training: (x @ p["0.weights"] + p["0.bias"]) @ p["1.weights"] + p["1.bias"]
+    ),
     "Dropout": Case([Dropout(0.3)], 6),
     "Dropout, images": Case([Dropout(0.3)], (3, 2, 2)),
     "ELU": Case([ELU(0.7)], 4, _function("elu", 0.7)),

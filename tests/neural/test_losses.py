@@ -175,6 +175,15 @@ def test_losses_say_how_many_outputs_they_need_and_what_they_mean():
     ]
 
 
+@REAL
+def test_what_is_predicted_is_stable(dtype):
+    z = np.array([[-1000, 0, 1000]], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        for loss in (BinaryCrossEntropy(), SquaredError(output_by="sigmoid")):
+            np.testing.assert_array_equal(loss.output(z), [[0, 0.5, 1]])
+        np.testing.assert_array_equal(CategoricalCrossEntropy().output(z), [[0, 0, 1]])
+
+
 # Targets.
 
 
