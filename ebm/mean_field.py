@@ -73,7 +73,7 @@ def posterior(machine: BoltzmannMachine, v: Array, sweeps: int) -> Posterior:
     """The means after `sweeps` sweeps from an upward pass; exact, without any, where hidden layers are not connected. Reads nothing on
     the host."""
     states = upward(machine, v)
-    if not machine.deep:
+    if not machine.deep or not v.shape[0]:
         return Posterior(states, machine.device.zeros(1, machine.dtype))
     return _swept(machine, states, sweeps)
 
@@ -88,7 +88,7 @@ def converged(machine: BoltzmannMachine, v: Array, tolerance: float | None = Non
     if not tolerance > 0 or sweeps < 1:
         raise ValueError(f"found tolerance={tolerance}, sweeps={sweeps}; expected a tolerance > 0 and at least one sweep")
     found, done = posterior(machine, v, 0), 0
-    if not machine.deep:
+    if not machine.deep or not v.shape[0]:
         return found
     while done < sweeps:
         batch = min(10, sweeps - done)  # a read on the host after each

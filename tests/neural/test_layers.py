@@ -115,7 +115,7 @@ def test_outputs_are_contiguous_and_of_the_shape_that_was_said(case):
     assert dx.flags.c_contiguous
 
 
-@pytest.mark.parametrize("name", [name for name in LAYER_CASES if name != "MeanField"])
+@pytest.mark.parametrize("name", LAYER_CASES)
 @MODES
 def test_no_rows_are_no_trouble(name, training):
     if training and name.startswith("BatchNorm"):
