@@ -3,8 +3,9 @@ the other way round."""
 
 from .autoencoder import Autoencoder
 from .classifier import Classifier
+from .line_search import LineSearch
 from .network import Network
 from .storage import load
 from .unroll import unroll
 
-__all__ = ["Autoencoder", "Classifier", "Network", "load", "unroll"]
+__all__ = ["Autoencoder", "Classifier", "LineSearch", "Network", "load", "unroll"]

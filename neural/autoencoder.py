@@ -24,6 +24,7 @@ from .corruption import Corruption, emphasized
 from .gradient import Gradient
 from .initializers import Glorot, Initializer
 from .layers import Dense, Layer, Shape, activation
+from .line_search import LineSearch
 from .losses import BinaryCrossEntropy, Loss
 from .losses import from_config as loss_from_config
 from .network import Network
@@ -144,7 +145,7 @@ class Autoencoder:
         *,
         epochs: int = 10,
         batch_size: int = 100,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | LineSearch | None = None,
         penalties: Sequence[Penalty] = (),
         binarization: Binarization = None,
         validation: Any = None,
@@ -154,8 +155,9 @@ class Autoencoder:
     ) -> Self:
         """Train on the rows of `data` (rows, inputs), an array, memory map or sparse matrix, and return the model.
 
-        `optimizer=None` is Adam(1e-3). `penalties` are on the weights, `WeightDecay(1e-4)`. `validation` rows add the metrics
-        "validation_loss" and "validation_squared_error". `binarization`, `callbacks`, `seed`, `resume` as for `RBM.fit`.
+        `optimizer=None` is Adam(1e-3); `LineSearch()` is the classic recipe on large batches. `penalties` are on the weights,
+        `WeightDecay(1e-4)`. `validation` rows add the metrics "validation_loss" and "validation_squared_error". `binarization`,
+        `callbacks`, `seed`, `resume` as for `RBM.fit`.
 
         Raises `ValueError` for data that the loss can't have as targets, before anything changes.
         """

@@ -26,6 +26,7 @@ from .gradient import Gradient
 from .initializers import Glorot, Initializer
 from .layers import Dense, Dropout, Layer, Shape, activation
 from .layers import from_config as layer_from_config
+from .line_search import LineSearch
 from .losses import CategoricalCrossEntropy, Loss
 from .losses import from_config as loss_from_config
 from .network import Network
@@ -127,7 +128,7 @@ class Classifier:
         epochs: int = 10,
         top_epochs: int = 0,
         batch_size: int = 100,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | LineSearch | None = None,
         penalties: Sequence[Penalty] = (),
         binarization: Binarization = None,
         validation: tuple[Any, Any] | None = None,

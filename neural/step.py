@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ebm.compute.device import Arena, Array
 from ebm.compute.random import Stream
-from ebm.training.optimizers import Optimizer
+from ebm.training.optimizers import Optimizer, Update
 from ebm.training.parameters import Parameters
 from ebm.training.penalties import Penalty, SparsityTarget
 
 from .gradient import Gradient
+from .line_search import LineSearch, Search
 
-# (batch, stream, gradient) -> metrics: the loss of a batch, whose derivatives it adds to the gradient.
+# (batch, stream, gradient) -> metrics, whose sum is the loss of a batch; it adds the derivatives to the gradient.
 Objective = Callable[[Any, Stream, Gradient], Mapping[str, Array]]
 
 
@@ -28,7 +30,7 @@ class Step:
         self,
         parameters: Parameters,
         objective: Objective,
-        optimizer: Optimizer,
+        optimizer: Optimizer | LineSearch,
         *,
         steps_per_epoch: int,
         penalties: Sequence[Penalty] = (),
@@ -39,7 +41,7 @@ class Step:
         if found := [p for p in penalties if isinstance(p, SparsityTarget)]:
             raise TypeError(f"found {found[0]}, a penalty of machines; for codes write one of neural.penalties")
         self.objective, self.steps_per_epoch, self.parameters = objective, steps_per_epoch, parameters
-        self.update = optimizer.start(parameters, penalties)
+        self.update: Update | Search = optimizer.start(parameters, penalties)
         # under the table of the parameters, which says what stands still
         self._target = parameters.over(self.update.gradient.buffer)
         self.stream = Stream(seed, "learning", parameters.device)
@@ -48,13 +50,26 @@ class Step:
 
     def __call__(self, batch: Any) -> Mapping[str, Array]:
         """Learn from the batch; returns the objective's metrics, at the parameters before the update."""
-        with self.parameters.device.arena(self._arena):
-            gradient = Gradient(self._target, self.update.begin(self.step / self.steps_per_epoch))
-            metrics = self.objective(batch, self.stream, gradient)
-            gradient.finish()
-            self.update.apply_()
+        if isinstance(self.update, Search):
+            metrics: Mapping[str, Array] = self.update.minimize(functools.partial(self._evaluate, batch))
+        else:
+            metrics = self._updated(batch, self.update)
         self.stream.advance_()
         self.step += 1
+        return metrics
+
+    def _evaluate(self, batch: Any, gradient: Gradient) -> Mapping[str, Array]:
+        """The objective and its gradient, with the same noise whenever it is called in a step."""
+        self.stream.seek_(self.step)
+        with self.parameters.device.arena(self._arena):
+            return self.objective(batch, self.stream, gradient)
+
+    def _updated(self, batch: Any, update: Update) -> Mapping[str, Array]:
+        with self.parameters.device.arena(self._arena):
+            gradient = Gradient(self._target, update.begin(self.step / self.steps_per_epoch))
+            metrics = self.objective(batch, self.stream, gradient)
+            gradient.finish()
+            update.apply_()
         return metrics
 
     def stateful(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ebm.training.optimizers import Optimizer
 from ebm.training.parameters import Parameters
 from ebm.training.penalties import Penalty
 
+from .line_search import LineSearch
 from .step import Objective, Step
 
 
@@ -50,7 +51,7 @@ def fit(
     dtype: Any,
     epochs: int,
     batch_size: int,
-    optimizer: Optimizer,
+    optimizer: Optimizer | LineSearch,
     penalties: Sequence[Penalty],
     binarization: Binarization,
     validate: Callable[[], Mapping[str, float]] | None,

@@ -8,7 +8,7 @@ from .history import History
 from .optimizers import SGD, Adam
 from .penalties import L1, MaxNorm, SparsityTarget, WeightDecay
 from .progress import Progress
-from .schedules import Constant, Cosine, InverseTime, Linear, Piecewise, momentum_ramp
+from .schedules import Constant, Cosine, GrowingMomentum, InverseTime, Linear, Piecewise, momentum_ramp
 from .tensorboard import TensorBoard
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceGuard",
     "EarlyStopping",
+    "GrowingMomentum",
     "History",
     "InverseTime",
     "Linear",

@@ -109,6 +109,26 @@ class InverseTime:
         return self.start * (self.tau / (self.tau + progress)) ** self.power
 
 
+@dataclass(frozen=True)
+class GrowingMomentum:
+    """min(1 - 2^(-1 - log2(k + 1)), limit) = min(1 - 1 / (2 (k + 1)), limit) with k the number of times that `every` epochs have passed.
+
+    Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum in deep learning", equation 5, who count 250
+    updates where this counts `every` epochs.
+    """
+
+    limit: float = 0.99
+    every: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("every", self.every)
+        if not 0 <= self.limit < 1:
+            raise ValueError(f"found limit={self.limit!r}; expected 0 <= limit < 1")
+
+    def __call__(self, progress: float) -> float:
+        return min(1 - 0.5 / (progress // self.every + 1), self.limit)
+
+
 def momentum_ramp(start: float = 0.5, end: float = 0.9, epoch: float = 5) -> Piecewise:
     """`start` for the first epochs, then `end`: Hinton (2010), "A practical guide to training RBMs", section 9."""
     return Piecewise((start, end), (epoch,))

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from ebm.training.schedules import Constant, Cosine, InverseTime, Linear, Piecewise, as_schedule, momentum_ramp
+from ebm.training.schedules import Constant, Cosine, GrowingMomentum, InverseTime, Linear, Piecewise, as_schedule, momentum_ramp
 
 ALL = [
     Constant(0.1),
@@ -13,6 +13,7 @@ ALL = [
     Piecewise((0.1, 0.01), (4,)),
     InverseTime(0.1, 4),
     momentum_ramp(),
+    GrowingMomentum(),
 ]
 
 
@@ -36,6 +37,16 @@ def test_step_takes_the_new_value_at_its_epoch():
 
 def test_momentum_ramp():
     assert [momentum_ramp()(t) for t in (0, 4.99, 5, 20)] == [0.5, 0.5, 0.9, 0.9]
+
+
+def test_growing_momentum_is_sutskevers():
+    """Their formula in updates, 250 of which are half an epoch here; up to the limit."""
+    schedule = GrowingMomentum(0.995, every=0.5)
+    for update in (0, 249, 250, 1000, 12_345, 10**6):
+        expected = min(1 - 2 ** (-1 - math.log2(update // 250 + 1)), 0.995)
+        assert schedule(update / 500) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="expected 0 <= limit < 1"):
+        GrowingMomentum(1.0)
 
 
 def test_inverse_time():
