@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +192,10 @@ def run(name: str, quick: bool, device: str, out: Path) -> dict[str, Any]:
     return {"recipe": str(recipe), "seconds": seconds} | found
 
 
-def table(results: dict[str, Any]) -> None:
+def table(results: dict[str, Any], names: Sequence[str]) -> None:
     """Ours beside the published figures."""
     print(f"\n{'bound on test rows, nats':40}{'ours':>9}{'at worst':>10}{'tight by':>10}{'published':>11}{'minutes':>9}")
-    for name in RECIPES:
+    for name in names:
         found = results[name]
         known, who = PUBLISHED.get(name, (None, ""))
         theirs = f"{known:11.2f}" if known else " " * 11
@@ -213,15 +212,13 @@ def main() -> None:
         raise SystemExit(
             f"{path} holds results {'with' if results['quick'] else 'without'} --quick; give another folder with --out"
         )
-    tasks: dict[str, Callable[[], dict[str, Any]]] = {
-        name: partial(run, name, options.quick, options.device, options.out) for name in RECIPES
-    }
-    for name, task in tasks.items():
+    names = list(RECIPES)[:2] if options.quick else list(RECIPES)
+    for name in names:
         if name not in results:
-            results[name] = task()
+            results[name] = run(name, options.quick, options.device, options.out)
             path.write_text(json.dumps(results, indent=1) + "\n")
             print(f"{name}: {results[name]['test']:.2f} test nats, a lower bound", flush=True)
-    table(results)
+    table(results, names)
 
 
 if __name__ == "__main__":

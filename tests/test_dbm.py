@@ -392,7 +392,10 @@ def strong(dbm):
             lambda: DBM([9, 4, 3], labels=2).fit(np.hstack([ROWS, 2 * ROWS[:, :2] + 1]), batch_size=4),
             r"data\[:, 9:11\]",
         ),
-        (lambda: DBM([9, 4, 3], labels=2).pretrain(np.hstack([ROWS, 0 * ROWS[:, :2]]), batch_size=4), r"expected a 1 among zeros"),
+        (
+            lambda: DBM([9, 4, 3], labels=2).pretrain(np.hstack([ROWS, 0 * ROWS[:, :2]]), batch_size=4),
+            r"expected a 1 among zeros",
+        ),
         (lambda: DBM([9, 4, 3]).fit(ROWS, learning=CD(1)), r"found learning=CD\(steps=1\) .* one hidden layer: write PCD\(5\)"),
         (lambda: DBM([9, 4, 3]).fit(ROWS, learning=TAP()), "rule for one hidden layer"),
         (lambda: DBM([9, 4, 3]).fit(ROWS, learning=Exact()), "rule for one hidden layer"),

@@ -106,3 +106,35 @@ def test_density(tmp_path: Path) -> None:
     for name in ("nltcs", "plants", "caltech101-silhouettes"):
         assert results[name]["test"] > results[name]["independent units"] + 5 * results[name]["standard error"]
         assert f"{results[name]['test']:10.3f}" in printed
+
+
+def test_dbm_mnist(tmp_path: Path) -> None:
+    need("mnist")
+    printed = run("dbm_mnist", tmp_path)
+    results = json.loads((tmp_path / "dbm_mnist.json").read_text())
+    for name in ("DBN 500-2000", "DBM 500-1000"):
+        found = results[name]
+        # what independent pixels reach on these digits, and what nobody does
+        assert -210 < found["test"] < -80
+        assert found["tightness"] > 0
+        assert any(line.startswith(name) and f"{found['test']:.2f}" in line for line in printed.splitlines())
+    assert len(list(tmp_path.glob("*.png"))) == 8
+    assert all(ink(path) > 0.05 for path in tmp_path.glob("*.png"))
+    assert "NOT CERTIFIED" in printed or all(results[name]["certified"] for name in ("DBN 500-2000", "DBM 500-1000"))
+
+
+def test_optimizers(tmp_path: Path) -> None:
+    need("mnist")
+    run("optimizers", tmp_path)
+    results = json.loads((tmp_path / "optimizers.json").read_text())
+    assert results["Adam, cross-entropy"]["accuracy"] > 80
+    assert ink(tmp_path / "optimizers.png") > 0.02
+
+
+def test_deep_autoencoder(tmp_path: Path) -> None:
+    need("mnist")
+    run("deep_autoencoder", tmp_path)
+    results = json.loads((tmp_path / "deep_autoencoder.json").read_text())
+    assert 10 < results["PCA"] < 20
+    assert results["fine-tuned"] < 52  # of the mean digit
+    assert len(list(tmp_path.glob("*.png"))) == 3
