@@ -88,7 +88,7 @@ def test_frozen_and_own_parameters_have_no_fast_part(name):
 
 def test_without_a_fast_rate_it_is_pcd():
     trained = []
-    for rule in (PCD(2, chains=30), FastPCD(2, chains=30, fast_rate=0), FastPCD(2, chains=30)):
+    for rule in (PCD(2, chains=30), FastPCD(2, chains=30, fast_rate=0), FastPCD(2, chains=30, fast_rate=0.1)):
         rbm = RBM(9, 12, device="cpu", seed=1)
         trained.append(rbm.fit(bars(), epochs=20, batch_size=8, learning=rule, centered=True).parameters.buffer)
     np.testing.assert_allclose(trained[1], trained[0], rtol=1e-5, atol=1e-6)
@@ -102,7 +102,7 @@ def test_fast_parameters_drive_chains_out_of_a_mode():
     rbm.visible.bias[...], rbm.hidden.bias[...] = -4, -8
     v = np.repeat([[0.0], [1.0]], 8, axis=1).astype(np.float32).repeat(10, axis=0)
     crossed = {}
-    for rule in (PCD(chains=100), FastPCD(chains=100)):
+    for rule in (PCD(chains=100), FastPCD(chains=100, fast_rate=0.1)):
         chains, stream = {**rule.start(rbm, 20, Stream(9))}, Stream(10)
         chains["layer.1"][...] = 0
         was_on = np.zeros(100, bool)

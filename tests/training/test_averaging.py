@@ -235,7 +235,7 @@ def test_averaging_waits_for_nothing(strict):
         iterates.append(rbm.weights.copy())
         return metrics
 
-    both.rbm = rbm
+    both.machine = rbm
     steps_without_waiting(strict, both, batches, 0)
     first, second, third = (strict.to_host(x).astype(np.float64) for x in iterates)
     mean = strict.to_host(average.parameters["weights"])
