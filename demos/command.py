@@ -1,9 +1,16 @@
-"""The command line that all demos share."""
+"""What all demos share: the command line, results that a run which is stopped goes on from, and training rows."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebm import data
 
 
 def arguments(doc: str | None, name: str) -> argparse.Namespace:
@@ -15,3 +22,44 @@ def arguments(doc: str | None, name: str) -> argparse.Namespace:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     return options
+
+
+def completed(
+    options: argparse.Namespace, name: str, tasks: Mapping[str, Callable[[], Any]], say: Callable[[Any], str]
+) -> dict[str, Any]:
+    """The result of each task by its name, and "quick". Those in `OUT/name.json` are taken from there, the others are computed and written
+    to it one by one; `say` puts one into words.
+
+    Stops the program where the file holds results of the other form, quick or long.
+    """
+    path = options.out / f"{name}.json"
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"quick": options.quick}
+    if results["quick"] != options.quick:
+        raise SystemExit(
+            f"{path} holds results {'with' if results['quick'] else 'without'} --quick; give another folder with --out"
+        )
+    for task, compute in tasks.items():
+        if task not in results:
+            results[task] = compute()
+            unfinished = path.with_suffix(".part")
+            unfinished.write_text(json.dumps(results, indent=1) + "\n")
+            unfinished.replace(path)
+            print(f"{task}: {say(results[task])}", flush=True)
+    return results
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """`folder` for `fit(resume=...)`, None where it holds no checkpoint yet."""
+    return folder if any(folder.glob("step-*.safetensors")) else None
+
+
+def training_and_test(name: str, rows: int | None = None) -> tuple[data.Dataset, data.Dataset]:
+    """The training and validation rows of a data set as one, and its test rows; or the first `rows` of the former and a quarter as many
+    of the latter."""
+    first, second, test = data.load(name)
+    images = np.concatenate([first.images, second.images])
+    labels = None if first.labels is None or second.labels is None else np.concatenate([first.labels, second.labels])
+    held = None if rows is None else rows // 4
+    some = None if test.labels is None else test.labels[:held]
+    train = data.Dataset(images[:rows], None if labels is None else labels[:rows], first.shape)
+    return train, data.Dataset(test.images[:held], some, test.shape)

@@ -13,16 +13,16 @@ computed once.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from demos.command import arguments
+from demos.command import arguments, completed, last_checkpoint, training_and_test
 from ebm import DBM, DBN, PCD, ais, data, likelihood, plots
 from ebm.training import SGD, Callback, Checkpoint, Linear, Progress, WeightDecay
 from ebm.training.loop import Run
@@ -104,7 +104,7 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
             optimizer=SGD(Linear(recipe.rate, 0.0, n)),
             centered=recipe.centered,
             callbacks=[Progress(), watch, Checkpoint(checkpoints, every_epochs=1, keep=1)],
-            resume=checkpoints if any(checkpoints.glob("*.safetensors")) else None,
+            resume=last_checkpoint(checkpoints),
             **common,
         )
     return model, watch.seconds
@@ -181,14 +181,12 @@ def draw(name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, shape
 def run(name: str, quick: bool, device: str, out: Path) -> dict[str, Any]:
     """Train, score, draw."""
     recipe = RECIPES[name]
-    sets = data.load(recipe.source)
-    train, test = np.concatenate([sets[0].images, sets[1].images]).astype(np.float32), sets[2].images.astype(np.float32)
-    if quick:
-        train, test = train[:1000], test[:100]
+    images, held = training_and_test(recipe.source, 1000 if quick else None)
+    train, test = images.images.astype(np.float32), held.images.astype(np.float32)
     model, seconds = trained(recipe, train, out / "runs" / name, quick, device)
     model.save(out / "runs" / name / "model.safetensors")
     found = evaluated(name, model, train, test, quick)
-    draw(name, model, train, test, sets[2].shape, quick, out)
+    draw(name, model, train, test, held.shape, quick, out)
     return {"recipe": str(recipe), "seconds": seconds} | found
 
 
@@ -206,18 +204,9 @@ def table(results: dict[str, Any], names: Sequence[str]) -> None:
 def main() -> None:
     """Everything that is not in the results yet; then the table."""
     options = arguments(__doc__, "dbm_mnist")
-    path = options.out / "dbm_mnist.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"quick": options.quick}
-    if results["quick"] != options.quick:
-        raise SystemExit(
-            f"{path} holds results {'with' if results['quick'] else 'without'} --quick; give another folder with --out"
-        )
     names = list(RECIPES)[:2] if options.quick else list(RECIPES)
-    for name in names:
-        if name not in results:
-            results[name] = run(name, options.quick, options.device, options.out)
-            path.write_text(json.dumps(results, indent=1) + "\n")
-            print(f"{name}: {results[name]['test']:.2f} test nats, a lower bound", flush=True)
+    tasks = {name: partial(run, name, options.quick, options.device, options.out) for name in names}
+    results = completed(options, "dbm_mnist", tasks, lambda found: f"{found['test']:.2f} test nats, a lower bound")
     table(results, names)
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
-
-from demos.command import arguments
-from ebm import data, plots
+from demos.command import arguments, training_and_test
+from ebm import plots
 from ebm.training import SGD, Adam, History, Progress
 from neural import Classifier
 from neural.losses import CategoricalCrossEntropy, SquaredError
@@ -38,11 +36,7 @@ EPOCHS = 20
 def main() -> None:
     """Four runs, the table, the curves."""
     options = arguments(__doc__, "optimizers")
-    sets = data.load("mnist")
-    train = np.concatenate([sets[0].images, sets[1].images])
-    labels, test = np.concatenate([sets[0].labels, sets[1].labels]), sets[2]
-    if options.quick:
-        train, labels = train[:5000], labels[:5000]
+    train, test = training_and_test("mnist", 5000 if options.quick else None)
     epochs = 2 if options.quick else EPOCHS
     results: dict[str, Any] = {"quick": options.quick}
     histories = []
@@ -50,8 +44,8 @@ def main() -> None:
         model = Classifier([784, 100, 50], 10, activation="relu", loss=LOSSES[loss], device=options.device, seed=1)
         history = History()
         model.fit(
-            train,
-            labels,
+            train.images,
+            train.labels,
             epochs=epochs,
             optimizer=optimizer,
             validation=(test.images, test.labels),

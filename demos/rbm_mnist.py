@@ -13,7 +13,6 @@ Rates and numbers of epochs were chosen on held-out training images. Training us
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import ebm
-from demos.command import arguments
+from demos.command import arguments, completed, last_checkpoint, training_and_test
 from ebm import CD, PCD, RBM, FastPCD, ParallelTempering, ais, data, likelihood
 from ebm.learning import Rule
 from ebm.plots.style import COLORS
@@ -139,7 +138,7 @@ def trained(
         centered=True,
         binarization="stochastic",
         callbacks=[Progress(), snapshots, Checkpoint(checkpoints, every_epochs=5, keep=1)],
-        resume=checkpoints if any(checkpoints.glob("*.safetensors")) else None,
+        resume=last_checkpoint(checkpoints),
     )
     return rbm, snapshots
 
@@ -235,16 +234,7 @@ def table(results: dict[str, Any]) -> None:
 def main() -> None:
     """Everything that is not in the results yet; then the table and the plot."""
     options = arguments(__doc__, "rbm_mnist")
-    sets = data.load("mnist")
-    train, test = np.concatenate([sets[0].images, sets[1].images]), sets[2].images
-    if options.quick:
-        train, test = train[:2000], test[:500]
-    path = options.out / "rbm_mnist.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"quick": options.quick}
-    if results["quick"] != options.quick:
-        raise SystemExit(
-            f"{path} holds results {'with' if results['quick'] else 'without'} --quick; give another folder with --out"
-        )
+    train, test = (part.images for part in training_and_test("mnist", 2000 if options.quick else None))
     tasks: dict[str, Callable[[], dict[str, Any]]] = {}
     for name in SMALL:
         tasks[name] = partial(small_machine, name, train, test, options.quick, options.device)
@@ -255,11 +245,7 @@ def main() -> None:
             name = f"{precision or 'float32'}, seed {seed}"
             folder = options.out / "runs" / name
             tasks[name] = partial(precisions, seed, precision, train, test, options.quick, folder, options.device)
-    for name, task in tasks.items():
-        if name not in results:
-            results[name] = task()
-            path.write_text(json.dumps(results, indent=1) + "\n")
-            print(f"{name}: {results[name]['test']:.2f} test nats", flush=True)
+    results = completed(options, "rbm_mnist", tasks, lambda found: f"{found['test']:.2f} test nats")
     draw(results, options.out / "likelihood-by-time.png")
     table(results)
 

@@ -132,9 +132,42 @@ def test_optimizers(tmp_path: Path) -> None:
 
 
 def test_deep_autoencoder(tmp_path: Path) -> None:
-    need("mnist")
+    need("mnist", "olivetti-faces")
     run("deep_autoencoder", tmp_path)
     results = json.loads((tmp_path / "deep_autoencoder.json").read_text())
     assert 10 < results["PCA"] < 20
     assert results["fine-tuned"] < 52  # of the mean digit
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    assert results["faces, PCA"] < 0.5 * 625
+    assert {path.name for path in tmp_path.glob("*.png")} == {"digits.png", "faces.png", "codes.png", "pca.png"}
+    assert all(ink(path) > 0.02 for path in tmp_path.glob("*.png"))
+
+
+def test_denoising(tmp_path: Path) -> None:
+    need("mnist")
+    run("denoising", tmp_path)
+    results = json.loads((tmp_path / "denoising.json").read_text())
+    for noise in ("Gaussian noise", "half of the pixels missing", "a third of the pixels wrong"):
+        assert results[noise]["autoencoder"] < results[noise]["noisy"]
+    assert results["stacked, denoising"]["test error, %"] < 90
+    assert len(list(tmp_path.glob("*.png"))) == 8
+    assert all(ink(path) > 0.02 for path in tmp_path.glob("*.png"))
+
+
+def test_pretraining(tmp_path: Path) -> None:
+    need("mnist")
+    run("pretraining", tmp_path)
+    results = json.loads((tmp_path / "pretraining.json").read_text())
+    for start in ("random weights", "belief network", "deep Boltzmann machine", "denoising autoencoders"):
+        assert np.mean(results[f"{start}, 1000 labels"]["test errors, %"]) < 90
+        assert results[f"{start}, 1000 labels"]["dropout"] == results[f"{start}, 100 labels"]["dropout"]
+    assert ink(tmp_path / "errors.png") > 0.02
+
+
+def test_anomaly(tmp_path: Path) -> None:
+    need("mammography", "musk", "pendigits", "satellite", "shuttle", "thyroid", "cardio")
+    run("anomaly", tmp_path)
+    results = json.loads((tmp_path / "anomaly.json").read_text())
+    assert results["shuttle"]["IsolationForest"][0] > 0.95
+    assert results["cardio"]["reconstruction error"][0] > 0.6
+    assert results["cardio"]["free energy"][0] > 0.6
+    assert all(ink(path) > 0.02 for path in tmp_path.glob("*.png"))

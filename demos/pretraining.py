@@ -1,0 +1,185 @@
+"""What pretraining is worth: test errors of 784-500-1000-10 for 100 to 60,000 labels, from four starting points.
+
+    python -m demos.pretraining --out out/pretraining
+
+The network starts from random weights, from a belief network, from a deep Boltzmann machine (that of `demos.dbm_mnist`: it is taken from
+`../dbm_mnist` beside the output folder where that demo has trained it, and trained there otherwise), and from stacked denoising
+autoencoders, all of them trained on the 60,000 training images without labels; then it is fine-tuned on those images whose labels it is
+given. Dropout and rate are chosen, for each start and number of labels, on 10,000 training images that are held out; the choice for 60,000
+is that for 10,000. Then it is trained on labels drawn anew, and tested once. A run that is stopped goes on where it was when the command is
+given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from demos import dbm_mnist
+from demos.command import arguments, completed, training_and_test
+from ebm import DBN, PCD, Stack, data
+from ebm.plots.style import COLORS, MARKERS, label
+from ebm.training import SGD, Adam, Cosine, Linear, Progress, WeightDecay
+from neural import Autoencoder, Classifier, unroll
+from neural.corruption import Masking
+
+SIZES = (784, 500, 1000)
+# How many labels, and epochs on them; how many draws of the labels are averaged.
+EPOCHS = {100: 200, 1000: 100, 10_000: 40, 60_000: 60}
+DRAWS = {100: 5, 1000: 3, 10_000: 2, 60_000: 1}
+DROPOUT, RATES = (0.0, 0.5), (3e-4, 1e-3)
+# Percent of wrong test images: a rerun of 512-1024 by yell/boltzmann-machines, and Salakhutdinov & Hinton 2009 for all labels.
+PUBLISHED = {
+    "deep Boltzmann machine": {100: 16.21, 1000: 6.46, 10_000: 2.89, 60_000: 0.95},
+    "random weights": {100: 23.76, 1000: 10.86, 10_000: 5.50, 60_000: 1.6},
+    "belief network": {60_000: 1.2},
+    "denoising autoencoders": {60_000: 1.28},
+}
+
+
+def random_weights(images: np.ndarray, quick: bool, folder: Path, device: str) -> Autoencoder:
+    """Glorot's."""
+    return Autoencoder(SIZES, device=device, seed=1)
+
+
+def belief_network(images: np.ndarray, quick: bool, folder: Path, device: str) -> Autoencoder:
+    """RBMs by persistent contrastive divergence."""
+    epochs = 1 if quick else 40
+    dbn = DBN(SIZES, device=device, seed=1).fit(
+        images,
+        epochs=epochs,
+        batch_size=250,
+        learning=PCD(1, chains=250),
+        optimizer=SGD(Linear(0.2, 0.0, epochs)),
+        penalties=[WeightDecay(2e-5)],
+        centered=True,
+        binarization="stochastic",
+        callbacks=[Progress()],
+        folder=folder,
+    )
+    return unroll(dbn)
+
+
+def deep_boltzmann_machine(images: np.ndarray, quick: bool, folder: Path, device: str) -> Autoencoder:
+    """The one of `demos.dbm_mnist`."""
+    name = "DBM 500-1000"
+    where = folder if quick else folder.parents[2] / "dbm_mnist" / "runs" / name
+    return unroll(dbm_mnist.trained(dbm_mnist.RECIPES[name], images, where, quick, device)[0])
+
+
+def denoising_autoencoders(images: np.ndarray, quick: bool, folder: Path, device: str) -> Autoencoder:
+    """Two layers, a quarter of the inputs missing."""
+    epochs = 1 if quick else 20
+    layers = [Autoencoder(pair, corruption=Masking(0.25), device=device, seed=1 + k) for k, pair in enumerate(pairwise(SIZES))]
+    optimizer = Adam(Cosine(1e-3, 0.0, epochs))
+    return unroll(Stack(layers).fit(images, epochs=epochs, optimizer=optimizer, callbacks=[Progress()], folder=folder))
+
+
+STARTS: dict[str, Callable[[np.ndarray, bool, Path, str], Autoencoder]] = {
+    "random weights": random_weights,
+    "denoising autoencoders": denoising_autoencoders,
+    "belief network": belief_network,
+    "deep Boltzmann machine": deep_boltzmann_machine,
+}
+
+
+def balanced(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """`n` rows drawn anew, as many of each class; all of them where there are no more."""
+    if n >= len(labels):
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[: n // 10] for c in range(10)])
+
+
+def fine_tuned(
+    start: Autoencoder, train: data.Dataset, rows: np.ndarray, epochs: int, dropout: float, rate: float, seed: int
+) -> Classifier:
+    """A classifier on the encoder of `start` after `epochs` on the labels of `rows`; for a tenth of that its top learns alone."""
+    model = Classifier.on(start, 10, dropout=dropout, seed=seed)
+    return model.fit(
+        train.images[rows],
+        np.asarray(train.labels)[rows],
+        epochs=epochs,
+        top_epochs=max(1, epochs // 10),
+        optimizer=Adam(Cosine(rate, 0.0, epochs)),
+        callbacks=[Progress()],
+    )
+
+
+def error(model: Classifier, images: np.ndarray, labels: Any) -> float:
+    """Percent of wrong images."""
+    return 100 * (1 - model.score(images, labels))
+
+
+def run(
+    start: Callable[[], Autoencoder],
+    train: data.Dataset,
+    test: data.Dataset,
+    n: int,
+    quick: bool,
+    choice: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Choose dropout and rate on held-out images, unless `choice` has them; the test errors of every draw."""
+    labels, epochs, kept = np.asarray(train.labels), 2 if quick else EPOCHS[n], len(train) - (len(train) // 6)
+    validation: dict[str, float] = {}
+    if choice is None:
+        rows = balanced(labels[:kept], n, 0)
+        for dropout, rate in product(DROPOUT, RATES[:1] if quick else RATES):
+            model = fine_tuned(start(), train, rows, epochs, dropout, rate, 1)
+            validation[f"{dropout}, {rate}"] = error(model, train.images[kept:], labels[kept:])
+        dropout, rate = map(float, min(validation, key=validation.__getitem__).split(", "))
+    else:
+        dropout, rate = choice["dropout"], choice["rate"]
+    errors = []
+    for draw in range(1, 1 + (1 if quick else DRAWS[n])):
+        model = fine_tuned(start(), train, balanced(labels, n, draw), epochs, dropout, rate, draw)
+        errors.append(error(model, test.images, test.labels))
+    return {"dropout": dropout, "rate": rate, "validation errors, %": validation, "test errors, %": errors}
+
+
+def draw(results: dict[str, Any], counts: tuple[int, ...]) -> Figure:
+    """Test error against the number of labels, a line for each start."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, color, marker in zip(STARTS, COLORS, MARKERS, strict=False):
+        means = [np.mean(results[f"{name}, {n} labels"]["test errors, %"]) for n in counts]
+        axes.plot(counts, means, marker=marker, color=color, label=name)
+    axes.set(xscale="log", yscale="log")
+    label(axes, "labels", "test error, %")
+    axes.legend(frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Everything that is not in the results yet; then the picture and the table."""
+    options = arguments(__doc__, "pretraining")
+    train, test = training_and_test("mnist", 2000 if options.quick else None)
+    counts = (100, 1000) if options.quick else tuple(EPOCHS)
+    results: dict[str, Any] = {}
+    for name, make in STARTS.items():
+        folder = options.out / "runs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        start = cache(partial(make, train.images, options.quick, folder, options.device))
+        for n in counts:
+            chosen = results.get(f"{name}, {counts[-2]} labels") if n == counts[-1] else None
+            task = {f"{name}, {n} labels": partial(run, start, train, test, n, options.quick, chosen)}
+            results = completed(options, "pretraining", task, lambda found: f"{np.mean(found['test errors, %']):.2f} % wrong")
+    draw(results, counts).savefig(options.out / "errors.png", dpi=100)
+    print(f"\n{'wrong test images, %':24}" + "".join(f"{n:>8} labels (published)" for n in counts))
+    for name in STARTS:
+        cells = []
+        for n in counts:
+            known = PUBLISHED[name].get(n)
+            theirs = f" ({known:.2f})" if known else ""
+            cells.append(f"{np.mean(results[f'{name}, {n} labels']['test errors, %']):.2f}{theirs}")
+        print(f"{name:24}" + "".join(f"{cell:>27}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()
