@@ -1,12 +1,9 @@
 """Annealed importance sampling: unbiased in both directions, inside its sides, and not believed where it must not be."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from fixtures import fixture
 from pairs import CONTINUOUS, LENGTH, PAIRS, draw, log_partition, machine, single
-from scipy.io import loadmat
 from scipy.special import gammaln, logsumexp
 
 import ebm.ais as module
@@ -385,14 +382,6 @@ def test_a_likelihood_by_an_estimate():
 
 
 # A trained machine whose ln Z is known.
-
-
-def fixture(name):
-    """A file of the folder that EBM_FIXTURES names, by default the neighbor of EBM_DATA."""
-    folder = os.environ.get("EBM_FIXTURES") or Path(os.environ.get("EBM_DATA", ".")).parent / "fixtures"
-    if not (path := Path(folder) / name).exists():
-        pytest.skip(f"{name} is not there: set EBM_FIXTURES to its folder")
-    return loadmat(path)
 
 
 @pytest.mark.data

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from deep import Table, randomize
+from fixtures import fixture
 from strict import steps_without_waiting
 from test_machine import assert_same
 
@@ -417,3 +418,18 @@ def strong(dbm):
 def test_bad_input(act, match):
     with pytest.raises((ValueError, TypeError), match=match):
         act()
+
+
+@pytest.mark.data
+def test_a_published_machine_has_its_published_likelihood():
+    """5-6-7 units by pylearn2: exact ln Z, ln p(0), and the converged mean-field bound of it, by enumeration and by mean field."""
+    arrays = fixture("dbm.mat")
+    dbm = DBM([5, 6, 7], device="cpu", dtype="float64")
+    for connection, name in zip(dbm.weights, ("vishid", "hidpen"), strict=True):
+        connection[...] = arrays[name]
+    for layer, name in zip(dbm.layers, ("visbiases", "hidbiases", "penbiases"), strict=True):
+        layer.bias[...] = arrays[name].ravel()
+    log_z, nothing = likelihood.exact_log_partition(dbm), np.zeros((1, 5))
+    assert log_z == pytest.approx(9.917126302, abs=1e-6)
+    assert likelihood.log_probability(dbm, nothing, log_z)[0] == pytest.approx(-8.067954277, abs=1e-6)
+    assert likelihood.lower_bound(dbm, nothing, log_z)[0] == pytest.approx(-8.104263972, abs=1e-6)
