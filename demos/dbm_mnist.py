@@ -13,7 +13,6 @@ computed once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from demos.command import arguments, completed, last_checkpoint, training_and_test
+from demos.command import Stopwatch, arguments, completed, last_checkpoint, training_and_test
 from ebm import DBM, DBN, PCD, ais, data, likelihood, plots
-from ebm.training import SGD, Callback, Checkpoint, Linear, Progress, WeightDecay
-from ebm.training.loop import Run
+from ebm.training import SGD, Checkpoint, Linear, Progress, WeightDecay
 
 # Nats on the test images, and who published them.
 PUBLISHED = {
@@ -49,37 +47,19 @@ class Recipe:
     source: str = "mnist"
 
 
+# How often the training images are binarized for the higher layers of a belief network; an epoch goes through all of that.
+COPIES = 3
 RECIPES = {
-    "DBN 500-2000": Recipe(DBN, (500, 2000), (300, 150)),
+    "DBN 500-2000": Recipe(DBN, (500, 2000), (300, 50)),
     "DBM 500-1000": Recipe(DBM, (500, 1000), (100, 100), 200),
     "DBM 500-500-1000": Recipe(DBM, (500, 500, 1000), (20, 20, 20), 25),
     "DBM 500-1000, not pretrained": Recipe(DBM, (500, 1000), (), 50, centered=False),
     "DBM 500-1000, centered, not pretrained": Recipe(DBM, (500, 1000), (), 50),
     "DBM 500-1000, Fashion-MNIST": Recipe(DBM, (500, 1000), (30, 30), 30, source="fashion-mnist"),
-    "DBN 500-2000, Fashion-MNIST": Recipe(DBN, (500, 2000), (100, 40), source="fashion-mnist"),
+    "DBN 500-2000, Fashion-MNIST": Recipe(DBN, (500, 2000), (100, 15), source="fashion-mnist"),
     "DBM 500-1000, silhouettes": Recipe(DBM, (500, 1000), (200, 200), 300, source="caltech101-silhouettes"),
     "DBN 500-2000, silhouettes": Recipe(DBN, (500, 2000), (500, 300), source="caltech101-silhouettes"),
 }
-
-
-class Stopwatch(Callback):
-    """Seconds of training, over all layers and resumed runs."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def on_start(self, run: Run) -> None:
-        self.since = time.perf_counter()
-
-    def on_epoch(self, run: Run) -> None:
-        now = time.perf_counter()
-        self.seconds, self.since = self.seconds + now - self.since, now
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds = state["seconds"]
 
 
 def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device: str) -> tuple[DBM | DBN, float]:
@@ -91,10 +71,18 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
     if epochs:
         per_layer = [{"epochs": n, "optimizer": SGD(Linear(0.2, 0.0, n))} for n in epochs]
         settings = common | {"learning": PCD(1, chains=250), "centered": True, "callbacks": [Progress(), watch]}
-        if isinstance(model, DBN):
-            model.fit(train, per_layer=per_layer, folder=folder / "pretraining", **settings)
+        where = folder / "pretraining"
+        if isinstance(model, DBM):
+            model.pretrain(train, per_layer=per_layer, folder=where, **settings)
         else:
-            model.pretrain(train, per_layer=per_layer, folder=folder / "pretraining", **settings)
+            model.fit(train, layers=[0], per_layer=per_layer, folder=where, **settings)
+            # the bound is about bits: what comes of them is another distribution than what comes of gray levels
+            bits = (
+                train
+                if set(np.unique(train)) <= {0, 1}
+                else np.concatenate([data.binarize(train, seed=s) for s in range(COPIES)])
+            )
+            model.fit(bits, per_layer=per_layer, folder=where, **settings)
     if isinstance(model, DBM):
         checkpoints, n = folder / "joint", 1 if quick else recipe.epochs
         model.fit(
@@ -114,7 +102,7 @@ def evaluated(name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, 
     """The bound on the test rows, between the sides of ln Z, and how tight it is for some of them."""
     rows = data.binarize(test, seed=1)
     effort: dict[str, Any] = (
-        {"chains": 20, "temperatures": 100, "sweeps": 20} if quick else {"chains": 500, "temperatures": 20_000, "sweeps": 2000}
+        {"chains": 20, "temperatures": 100, "sweeps": 20} if quick else {"chains": 200, "temperatures": 10_000, "sweeps": 2000}
     )
     if isinstance(model, DBN):
         below = data.binarize(train[:10_000], seed=2)

@@ -3,9 +3,11 @@ the other way round."""
 
 from .autoencoder import Autoencoder
 from .classifier import Classifier
+from .gan import GAN
 from .line_search import LineSearch
 from .network import Network
 from .storage import load
 from .unroll import unroll
+from .vae import VAE
 
-__all__ = ["Autoencoder", "Classifier", "LineSearch", "Network", "load", "unroll"]
+__all__ = ["GAN", "VAE", "Autoencoder", "Classifier", "LineSearch", "Network", "load", "unroll"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, get_args
@@ -20,6 +21,7 @@ from ebm.estimators.model import ModelEstimator, ModelTransformer, clipped
 from ebm.training.callbacks import Callback
 from ebm.training.optimizers import Optimizer
 from ebm.training.penalties import Penalty
+from ebm.training.schedules import Schedule
 
 from .autoencoder import Autoencoder as AutoencoderModel
 from .classifier import Classifier as ClassifierModel
@@ -28,6 +30,8 @@ from .layers import Layer
 from .line_search import LineSearch
 from .losses import LOSSES, Loss
 from .unroll import unroll
+from .vae import VAE as VAEModel
+from .vae import Bound, GrayLevelsWarning
 
 # What all of them take.
 _TRAINING: dict[str, list[Any]] = {
@@ -47,7 +51,8 @@ class _Coder(ModelTransformer):
 
     autoencoder_: AutoencoderModel
 
-    _name, _kind = "autoencoder_", AutoencoderModel
+    _name = "autoencoder_"
+    _kind: ClassVar[Any] = AutoencoderModel
 
     def transform(self, X: Any) -> np.ndarray:
         """The codes of the rows of `X` (n_samples, n_features): (n_samples, units of the last hidden layer)."""
@@ -164,6 +169,105 @@ class Autoencoder(_Coder):
         )
         with self._keeping(lambda: model):
             model.fit(X, **_settings(self, X))
+
+
+class VAE(_Coder):
+    """A variational autoencoder as a transformer into the means of its codes: `neural.VAE` under scikit-learn's rules.
+
+    `hidden` are the sizes of the layers between rows and codes of `latent` numbers; the decoder mirrors them. `loss` is
+    "BinaryCrossEntropy" for bits, "GaussianLikelihood" for numbers, or a loss; `beta`, `samples` and `bound` are as for `neural.VAE.fit`.
+    The other parameters are as for `Autoencoder`.
+
+    `score` is the mean evidence lower bound of rows, in nats. With the default loss values outside [0, 1] are clipped, with a warning in
+    `fit`.
+
+    Fitted: `autoencoder_`, the `neural.VAE` itself.
+
+    >>> X = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    >>> model = VAE((8,), latent=2, epochs=5, random_state=0).fit(X)
+    >>> model.transform(X).shape, model.sample(3).shape
+    ((4, 2), (3, 3))
+    """
+
+    autoencoder_: VAEModel
+
+    _kind = VAEModel
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = _TRAINING | {
+        "hidden": [tuple, list],
+        "latent": [Interval(Integral, 1, None, closed="left")],
+        "activation": [str, Layer],
+        "loss": [StrOptions({"BinaryCrossEntropy", "GaussianLikelihood"}), Loss],
+        "beta": [Interval(Real, 0, None, closed="left"), callable],
+        "samples": [Interval(Integral, 1, None, closed="left")],
+        "bound": [StrOptions({"elbo", "iwae"})],
+    }
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (100,),
+        *,
+        latent: int = 2,
+        activation: str | Layer = "tanh",
+        loss: str | Loss = "BinaryCrossEntropy",
+        beta: float | Schedule = 1.0,
+        samples: int = 1,
+        bound: Bound = "elbo",
+        optimizer: Optimizer | None = None,
+        penalties: Sequence[Penalty] = (),
+        epochs: int = 100,
+        batch_size: int = 100,
+        callbacks: Sequence[Callback] = (),
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.hidden = hidden
+        self.latent = latent
+        self.activation = activation
+        self.loss = loss
+        self.beta = beta
+        self.samples = samples
+        self.bound = bound
+        self.optimizer = optimizer
+        self.penalties = penalties
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean evidence lower bound of the rows of `X` (n_samples, n_features), in nats, the same for the same rows; of gray levels
+        with the default loss minus their cross-entropy and latent term, which still says which model is better."""
+        X = self._rows(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GrayLevelsWarning)
+            return float(self.autoencoder_.elbo(X).bound.mean())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Rows that the model draws, (n_samples, n_features)."""
+        check_is_fitted(self, self._name)
+        return self.autoencoder_.sample(n_samples, seed=seed_from(check_random_state(random_state)))
+
+    def _loss(self) -> Loss:
+        return LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
+
+    def _bounded(self, width: int) -> bool:
+        return "Sigmoid" in self._loss().own
+
+    def _learn(self, X: Any) -> None:
+        model = VAEModel(
+            [X.shape[1], *self.hidden],
+            latent=self.latent,
+            activation=self.activation,
+            loss=self._loss(),
+            device=self.device,
+            dtype=X.dtype,
+            seed=seed_from(check_random_state(self.random_state)),
+        )
+        with self._keeping(lambda: model):
+            model.fit(X, beta=self.beta, samples=self.samples, bound=self.bound, **_settings(self, X))
 
 
 class UnrolledDBN(_Coder):

@@ -14,6 +14,7 @@ import numpy as np
 
 from ebm.compute.device import Array, device_of
 from ebm.compute.kernels.logistic import logistic, softplus
+from ebm.compute.random import Stream
 from ebm.data.minibatches import dense
 
 # The least variance that a network can say: without it the density of one target is unbounded, and so is its logarithm.
@@ -93,6 +94,10 @@ class BinaryCrossEntropy(Loss):
         p = device_of(z).empty(z.shape, z.dtype)
         logistic(z, p)
         return p
+
+    def draw(self, z: Array, stream: Stream, first_row: int = 0) -> Array:
+        """Bits of these probabilities, for rows from `first_row` on."""
+        return stream.bernoulli(self.output(z), first_row)
 
     def __call__(self, z: Array, target: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """sum_i ln(1 + e^z_i) - t_i z_i, and p - t."""
@@ -202,6 +207,14 @@ class GaussianLikelihood(Loss):
     def output(self, z: Array) -> Array:
         """The means."""
         return z if self.variance else z[:, : z.shape[1] // 2]
+
+    def draw(self, z: Array, stream: Stream, first_row: int = 0) -> Array:
+        """Numbers of these means and variances, for rows from `first_row` on."""
+        xp, mean = device_of(z).xp, self.output(z)
+        noise = stream.normal(mean.shape, z.dtype, first_row)
+        if self.variance:
+            return mean + z.dtype.type(math.sqrt(self.variance)) * noise
+        return mean + xp.sqrt(xp.exp(z[:, mean.shape[1] :]) + z.dtype.type(_LEAST_VARIANCE)) * noise
 
     def __call__(self, z: Array, target: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """sum_i ((t_i - mean_i)^2 / variance_i + ln variance_i + ln 2 pi) / 2, and its derivative."""

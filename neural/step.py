@@ -15,7 +15,8 @@ from ebm.training.penalties import Penalty, SparsityTarget
 from .gradient import Gradient
 from .line_search import LineSearch, Search
 
-# (batch, stream, gradient) -> metrics, whose sum is the loss of a batch; it adds the derivatives to the gradient.
+# (batch, stream, gradient) -> metrics, whose sum is the loss of a batch; it adds the derivatives to the gradient. Where it has a method
+# `begin(epoch)`, that is called before each step with the number of epochs done.
 Objective = Callable[[Any, Stream, Gradient], Mapping[str, Array]]
 
 
@@ -50,6 +51,8 @@ class Step:
 
     def __call__(self, batch: Any) -> Mapping[str, Array]:
         """Learn from the batch; returns the objective's metrics, at the parameters before the update."""
+        if begin := getattr(self.objective, "begin", None):
+            begin(self.step / self.steps_per_epoch)
         if isinstance(self.update, Search):
             metrics: Mapping[str, Array] = self.update.minimize(functools.partial(self._evaluate, batch))
         else:

@@ -15,5 +15,7 @@ def load(path: str | os.PathLike[str], device: Any = "auto", model: type[Any] | 
     """
     from .autoencoder import Autoencoder
     from .classifier import Classifier
+    from .gan import GAN
+    from .vae import VAE
 
-    return storage.load(path, device, model, {"Autoencoder": Autoencoder, "Classifier": Classifier})
+    return storage.load(path, device, model, {"Autoencoder": Autoencoder, "Classifier": Classifier, "GAN": GAN, "VAE": VAE})

@@ -171,3 +171,25 @@ def test_anomaly(tmp_path: Path) -> None:
     assert results["cardio"]["reconstruction error"][0] > 0.6
     assert results["cardio"]["free energy"][0] > 0.6
     assert all(ink(path) > 0.02 for path in tmp_path.glob("*.png"))
+
+
+def test_vae(tmp_path: Path) -> None:
+    need("mnist", "frey-faces")
+    printed = run("vae", tmp_path)
+    results = json.loads((tmp_path / "vae.json").read_text())
+    # what independent pixels reach on these digits, and what nobody does; more codes make a tighter bound
+    assert 80 < results["k = 1"]["nats"] < results["k = 1"]["bound of one sample"] < 210
+    assert results["gray levels"]["nats"] < 300
+    assert f"{results['k = 50']['nats']:.2f}" in printed.split("\nk = 50")[-1].splitlines()[0]
+    assert len(list(tmp_path.glob("*.png"))) == 7
+    assert all(ink(path) > 0.02 for path in tmp_path.glob("*.png"))
+
+
+def test_gan(tmp_path: Path) -> None:
+    need("mnist")
+    run("gan", tmp_path)
+    results = json.loads((tmp_path / "gan.json").read_text())
+    assert results["training digits"]["Parzen"] > results["dense"]["Parzen"] + 20
+    assert results["training digits"]["Fréchet distance"] < 0.3 * results["DCGAN"]["Fréchet distance"]
+    assert results["training digits"]["recall"] > 0.5
+    assert {path.name for path in tmp_path.glob("*.png")} >= {"dense-samples.png", "dcgan-samples.png"}

@@ -9,7 +9,9 @@ from .base import Backprop, Layer, Shape
 from .convolution import Conv2D, ConvTranspose2D, MaxPool, Upsample
 from .dense import Dense
 from .machine import MeanField
+from .maxout import Maxout
 from .regularization import BatchNorm, Dropout
+from .sample import GaussianSample
 from .shape import Reshape
 
 __all__ = [
@@ -22,9 +24,11 @@ __all__ = [
     "ConvTranspose2D",
     "Dense",
     "Dropout",
+    "GaussianSample",
     "Layer",
     "LeakyReLU",
     "MaxPool",
+    "Maxout",
     "MeanField",
     "ReLU",
     "Reshape",
@@ -48,8 +52,10 @@ LAYERS: dict[str, type[Layer]] = {
         Dense,
         Dropout,
         ELU,
+        GaussianSample,
         LeakyReLU,
         MaxPool,
+        Maxout,
         MeanField,
         ReLU,
         Reshape,

@@ -23,8 +23,10 @@ from neural.layers import (
     ConvTranspose2D,
     Dense,
     Dropout,
+    GaussianSample,
     Layer,
     LeakyReLU,
+    Maxout,
     MaxPool,
     MeanField,
     ReLU,
@@ -155,6 +157,11 @@ def _tied(torch: Any, x: Any, p: dict[str, Any], training: bool) -> Any:
     return torch.nn.functional.linear(h, p["0.weights"], p["2.bias"])
 
 
+def _maxout(torch: Any, x: Any, p: dict[str, Any], training: bool) -> Any:
+    z = torch.nn.functional.linear(x, p["0.weights"].T, p["0.bias"])
+    return torch.stack(z.chunk(4, dim=1)).amax(dim=0)
+
+
 def _pool(*window: int) -> Callable[..., Any]:
     return lambda torch, x, p, training: _last(torch.nn.functional.max_pool2d(_first(x), *window))
 
@@ -186,9 +193,11 @@ LAYER_CASES = {
     "Dropout": Case([Dropout(0.3)], 6),
     "Dropout, images": Case([Dropout(0.3)], (3, 2, 2)),
     "ELU": Case([ELU(0.7)], 4, _function("elu", 0.7)),
+    "GaussianSample": Case([GaussianSample()], 6),
     "LeakyReLU": Case([LeakyReLU(0.1)], 4, _function("leaky_relu", 0.1)),
     "MaxPool": Case([MaxPool(2)], (4, 6, 3), _pool(2)),
     "MaxPool, overlapping": Case([MaxPool(3, stride=2)], (5, 7, 2), _pool(3, 2)),
+    "Maxout": Case([Maxout(3, pieces=4)], 5, _maxout),
     "MeanField": Case([MeanField(DBM([4, 3, 2], device="cpu", dtype="float64").config(), hidden=2)], 4, differentiable=4),
     "ReLU": Case([ReLU()], 4, _function("relu")),
     "Reshape": Case([Reshape(2, 3, 2)], 12, lambda torch, x, p, training: x.reshape(-1, 2, 3, 2)),

@@ -24,7 +24,7 @@ def test_every_layer_has_a_case():
     for name, case in LAYER_CASES.items():
         assert LAYERS[name.partition(",")[0]] in map(type, case.layers)
     # PyTorch has all but the means of Boltzmann machines, and the noise of its dropout is another
-    assert set(LAYERS) - {name.partition(",")[0] for name in TORCH} == {"Dropout", "MeanField"}
+    assert set(LAYERS) - {name.partition(",")[0] for name in TORCH} == {"Dropout", "GaussianSample", "MeanField"}
 
 
 def test_every_type_of_units_has_a_case():

@@ -26,10 +26,10 @@ import neural
 from ebm import PCD, Gaussian
 from ebm.estimators import DBM, DBN
 from ebm.estimators.inputs import seed_from
-from ebm.training import SGD, Adam, Callback, DivergenceError, History, WeightDecay
+from ebm.training import SGD, Adam, Callback, DivergenceError, History, Linear, WeightDecay
 from neural import LineSearch
 from neural.corruption import Masking
-from neural.estimators import Autoencoder, Classifier, UnrolledDBN
+from neural.estimators import VAE, Autoencoder, Classifier, UnrolledDBN
 from neural.layers import ReLU
 from neural.losses import BinaryCrossEntropy, GaussianLikelihood, SquaredError
 from neural.penalties import CodeL1
@@ -44,6 +44,8 @@ QUICK = {"epochs": 15, "batch_size": 20, "optimizer": Adam(0.05)}
     [
         Autoencoder((5, 3), epochs=2),
         Autoencoder((3,), loss="SquaredError", epochs=2),
+        VAE((5,), epochs=2),
+        VAE((5,), loss="GaussianLikelihood", epochs=2),
         UnrolledDBN(DBN((5, 3), epochs=1), epochs=1),
         Classifier((10,), **QUICK),
         Classifier(DBN((10,), epochs=1), **QUICK),
@@ -61,6 +63,7 @@ LABELS = np.array(["few", "some", "many"])[np.digitize(grey().sum(axis=1), [2.7,
 FEW = {"epochs": 2, "batch_size": 10, "random_state": 3}
 SMALL = {
     "Autoencoder": Autoencoder((4, 3), **FEW),
+    "VAE": VAE((4,), latent=3, **FEW),
     "UnrolledDBN": UnrolledDBN(DBN((4, 3), epochs=2, batch_size=10), **FEW),
     "Classifier": Classifier((4, 3), **FEW),
     "Classifier on DBN": Classifier(DBN((4, 3), epochs=2, batch_size=10), **FEW),
@@ -69,7 +72,7 @@ SMALL = {
     "Classifier on UnrolledDBN": Classifier(UnrolledDBN(DBN((4, 3), epochs=1), epochs=1), **FEW),
 }
 every = pytest.mark.parametrize("name", SMALL)
-coders = pytest.mark.parametrize("name", ["Autoencoder", "UnrolledDBN"])
+coders = pytest.mark.parametrize("name", ["Autoencoder", "UnrolledDBN", "VAE"])
 
 
 def small(name, **parameters):
@@ -375,7 +378,7 @@ def test_values_outside_the_unit_interval_are_clipped_with_one_warning(name, mak
         estimator.score(make(X), LABELS)
     assert_same(model_of(estimator), model_of(clean))
     np.testing.assert_array_equal(X, before)
-    if not isinstance(estimator, Classifier):
+    if isinstance(estimator, (Autoencoder, UnrolledDBN)):
         # the error is that of the rows as they are, so that losses can be compared
         back = estimator.inverse_transform(clean.transform(inside))
         assert estimator.score(make(X)) == pytest.approx(-((X - back) ** 2).sum(axis=1).mean())
@@ -478,7 +481,7 @@ def test_callbacks_see_the_run_and_may_end_it(name):
     history = History()
     estimator = small(name, callbacks=[history, StopAfterOne()]).fit(grey(), LABELS)
     assert len(history.rows) == 1
-    assert history.rows[0]["loss"] > 0
+    assert history.rows[0]["reconstruction" if name == "VAE" else "loss"] > 0
     assert_same(model_of(estimator), model_of(small(name, epochs=1).fit(grey(), LABELS)))
     assert estimator.callbacks[0] is history
 
@@ -643,9 +646,50 @@ def test_codes_must_have_the_width_of_the_code(name):
         small(name).fit(grey()).inverse_transform(grey())
 
 
-@coders
+@pytest.mark.parametrize("name", ["Autoencoder", "UnrolledDBN"])
 def test_rows_are_scored_alike_in_blocks_and_alone(name):
     estimator = small(name).fit(grey())
     X = grey(2100)
     alone = [estimator.score(X[i : i + 30]) for i in range(0, 2100, 30)]
     assert estimator.score(X) == pytest.approx(np.mean(alone))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"hidden": (5, 4)},
+        {"latent": 1},
+        {"activation": "relu"},
+        {"loss": "GaussianLikelihood"},
+        {"loss": GaussianLikelihood(0.1)},
+        {"beta": 3.0},
+        {"beta": Linear(0, 1, 2)},
+        {"samples": 4},
+        {"samples": 4, "bound": "iwae"},
+    ],
+    ids=named,
+)
+def test_it_is_the_real_vae(parameters):
+    X = (grey() > 0.5).astype(float)
+    estimator = small("VAE", **parameters).fit(X)
+    rng = np.random.RandomState(3)
+    options = {"loss": BinaryCrossEntropy(), "hidden": (4,), "latent": 3} | parameters
+    training = {name: options.pop(name) for name in ("beta", "samples", "bound") if name in options}
+    loss = options.pop("loss")
+    loss = GaussianLikelihood() if loss == "GaussianLikelihood" else loss
+    hidden = options.pop("hidden")
+    model = neural.VAE([6, *hidden], loss=loss, device="cpu", dtype="float64", seed=seed_from(rng), **options)
+    model.fit(X, epochs=2, batch_size=10, **training)
+    assert_same(estimator.autoencoder_, model)
+    assert estimator.score(X) == pytest.approx(model.elbo(X).bound.mean())
+    np.testing.assert_array_equal(estimator.transform(X), model.encode(X))
+    np.testing.assert_array_equal(
+        estimator.sample(5, random_state=1), model.sample(5, seed=seed_from(np.random.RandomState(1)))
+    )
+
+
+def test_a_grid_over_vaes_finds_the_larger_bound():
+    X = (load_digits().data[:400] > 8).astype(np.float32)
+    search = GridSearchCV(VAE((30,), batch_size=40, optimizer=Adam(0.003), random_state=0), {"epochs": [2, 20]}, cv=2)
+    assert search.fit(X).best_params_ == {"epochs": 20}
