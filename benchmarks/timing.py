@@ -73,6 +73,18 @@ def _serve(make: Callable[[], Contestant], pipe: Connection) -> None:
         pipe.send((time.perf_counter() - start) / number)
 
 
+def check(contestants: Mapping[str, Process], steps: int = 40) -> None:
+    """Raise unless all contestants, from the same weights, move them the same way in some steps."""
+    changes = {name: contestant.change(steps).ravel() for name, contestant in contestants.items()}
+    (first, reference), *others = changes.items()
+    for name, change in others:
+        cosine = change @ reference / np.linalg.norm(change) / np.linalg.norm(reference)
+        ratio = np.linalg.norm(change) / np.linalg.norm(reference)
+        print(f"after {steps} steps, {name} against {first}: cosine of the changes {cosine:.4f}, ratio of lengths {ratio:.3f}")
+        if cosine < 0.97 or not 0.9 < ratio < 1.1:
+            raise SystemExit(f"{name} and {first} do not compute the same thing")
+
+
 def in_turn(contestants: Mapping[str, Process], rounds: int, calls: int) -> dict[str, list[float]]:
     """Seconds per call of each contestant in each round."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -101,7 +113,8 @@ def write_json(path: Path, subject: str, settings: Mapping[str, Any], times: Map
     record = {
         "subject": subject,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "--", "ebm") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + ("+changes" if _git("status", "--porcelain", "--", "ebm", "neural") else ""),
         "machine": {"processor": _processor(), "system": platform.system(), "python": platform.python_version()},
         "blas": gemm.library(),
         "versions": versions,
