@@ -58,7 +58,7 @@ def scores(train: np.ndarray, test: np.ndarray, seed: int, epochs: int, device: 
     pca = PCA(code).fit(train)
     forest = IsolationForest(random_state=seed).fit(train)
     return {
-        "free energy": rbm.free_energy(test),
+        "free energy": rbm.device.to_host(rbm.free_energy(rbm.device.asarray(test, rbm.dtype))),
         "reconstruction error": ((model.reconstruct(test) - test) ** 2).sum(axis=1),
         "principal components": ((pca.decode(pca.encode(test)) - test) ** 2).sum(axis=1),
         "IsolationForest": -forest.score_samples(test),

@@ -54,8 +54,7 @@ def main() -> None:
     )
     seconds = time.perf_counter() - start
 
-    rows = rbm.device.asarray(test.images)
-    reconstructions = rbm.device.to_host(rbm.reconstruct(rows))
+    reconstructions = rbm.reconstruct(test.images)
     mean = np.broadcast_to(train.images.mean(axis=0), test.images.shape)
     print(f"\n{'squared error per test digit':44}")
     print(f"  {'mean of the training digits':42}{squared_error(test.images, mean):8.2f}")
@@ -74,7 +73,7 @@ def main() -> None:
     completed = rbm.sample(12, steps=200, clamp=(upper, originals), seed=3)
 
     def shown(binary: np.ndarray) -> np.ndarray:
-        return rbm.device.to_host(rbm.reconstruct(rbm.device.asarray(binary, rbm.dtype)))
+        return rbm.reconstruct(binary)
 
     half = np.where(upper, originals, 0.5)
     shape = train.shape

@@ -63,7 +63,7 @@ def run(name: str, out: Path, quick: bool, device: str) -> dict[str, Any]:
         return np.clip(scaler.inverse_transform(standardized), 0, 1)
 
     def reconstructed(v: np.ndarray) -> np.ndarray:
-        return pixels(wide.device.to_host(wide.reconstruct(wide.device.asarray(v, wide.dtype))))
+        return pixels(wide.reconstruct(v))
 
     fantasies = wide.sample(20, steps=100 if quick else 1000, seed=2)
     pictures = {

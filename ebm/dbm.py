@@ -15,7 +15,7 @@ import numpy as np
 
 from .compute.device import Array, Device
 from .compute.gemm import Precision
-from .data.minibatches import Binarization, dense
+from .data.minibatches import Binarization, in_blocks
 from .learning import CD, PCD, TAP, Exact, ParallelTempering, Rule
 from .learning.fit import fit
 from .machine import BoltzmannMachine
@@ -26,9 +26,6 @@ from .training.callbacks import Callback, Validation
 from .training.optimizers import Optimizer
 from .training.penalties import Penalty
 from .units import Joint, Softmax, Units
-
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
 
 
 class DBM(BoltzmannMachine):
@@ -90,11 +87,10 @@ class DBM(BoltzmannMachine):
         layer = self.outward[-1] if layer is None else layer
         if layer not in self.hidden_layers:
             raise ValueError(f"found layer={layer} for {self}; expected one of the hidden layers {self.hidden_layers}")
-        found = (
-            converged(self, self.device.asarray(dense(data[i : i + _BLOCK]), self.dtype), tolerance)
-            for i in range(0, data.shape[0], _BLOCK)
-        )
+        found = (converged(self, v, tolerance) for v in in_blocks(data, self.device, self.dtype))
         return np.concatenate([self.device.to_host(q.states[layer]) for q in found])
+
+    encode = transform
 
     def pretrain(
         self,
@@ -204,8 +200,7 @@ class DBM(BoltzmannMachine):
 
     def _validate(self, validation: Any) -> Mapping[str, float]:
         total = 0.0
-        for start in range(0, validation.shape[0], _BLOCK):
-            rows = self.device.asarray(dense(validation[start : start + _BLOCK]), self.dtype)
+        for rows in in_blocks(validation, self.device, self.dtype):
             total += float(self.device.to_host(self.squared_error(rows))) * rows.shape[0]
         return {"validation_reconstruction": total / validation.shape[0]}
 

@@ -20,7 +20,7 @@ from .ancestral import ancestral
 from .compute.device import Array, Device
 from .compute.gemm import Precision
 from .compute.random import Stream
-from .data.minibatches import Binarization, Minibatches, dense
+from .data.minibatches import Binarization, Minibatches, in_blocks
 from .learning import CD, Rule
 from .rbm import RBM
 from .stack import Stack
@@ -31,9 +31,6 @@ from .training.parameters import Parameters
 from .training.penalties import Penalty
 from .units import Joint, Softmax, Units, as_units
 from .up_down import UpDown
-
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
 
 
 class DBN(Stack):
@@ -164,6 +161,8 @@ class DBN(Stack):
         none: rows may have them or not."""
         return np.concatenate([self.device.to_host(self.up(x)) for x in self._blocks(data)])
 
+    encode = transform
+
     def reconstruct(self, data: Any) -> np.ndarray:
         """The means of the visible units after one deterministic pass up and down, (rows, visible), for rows of a host array.
 
@@ -173,9 +172,7 @@ class DBN(Stack):
 
     def _blocks(self, data: Any) -> Iterator[Array]:
         """Rows without labels, some at a time on the device."""
-        rows = self._unlabeled(data)
-        for start in range(0, rows.shape[0], _BLOCK):
-            yield self.device.asarray(dense(rows[start : start + _BLOCK]), self.dtype)
+        return in_blocks(self._unlabeled(data), self.device, self.dtype)
 
     def up(self, x: Array) -> Array:
         """What `transform` says of rows without labels on the device."""

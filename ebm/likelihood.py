@@ -13,7 +13,7 @@ from . import mean_field
 from .compute.device import Array
 from .compute.gemm import gemm
 from .compute.random import Stream
-from .data.minibatches import dense
+from .data.minibatches import in_blocks
 from .enumeration import log_weights, smaller_block
 from .sandwich import Estimate
 from .units import Bernoulli, Softmax, Units
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from .dbn import DBN
     from .machine import BoltzmannMachine
     from .rbm import RBM
-
-# Rows that are evaluated at once.
-_BLOCK = 1000
 
 
 def exact_log_partition(machine: BoltzmannMachine, length: int | None = None) -> float:
@@ -231,8 +228,7 @@ def check(machine: BoltzmannMachine, length: int | None) -> None:
 
 
 def _blocks(machine: BoltzmannMachine | DBN, v: Any) -> Iterator[Array]:
-    for start in range(0, v.shape[0], _BLOCK):
-        yield machine.device.asarray(dense(v[start : start + _BLOCK]), machine.dtype)
+    return in_blocks(v, machine.device, machine.dtype)
 
 
 def _host_lengths(machine: BoltzmannMachine, v: Any) -> np.ndarray:

@@ -24,6 +24,7 @@ from .compute import device as devices
 from .compute.device import Array, Device, device_of
 from .compute.gemm import Precision, gemm
 from .compute.random import Stream
+from .data.minibatches import in_blocks
 from .mean_field import downward, posterior
 from .training.parameters import Parameters
 from .units import Joint, Units, as_units, from_config
@@ -361,14 +362,21 @@ class BoltzmannMachine:
             energy -= self.layers[i].units.log_partition(self.field(i, states))
         return energy
 
-    def reconstruct(self, v: Array) -> Array:
-        """E[v | E[h | v]], (rows, visible): one deterministic pass up and down. Where hidden layers are connected with each other, up are
-        10 mean-field sweeps, and down is from the last layer's means alone (see `mean_field.downward`)."""
+    def reconstruct(self, data: Any) -> np.ndarray:
+        """E[v | E[h | v]] for every row of a host array, (rows, visible): one deterministic pass up and down. Where hidden layers are
+        connected with each other, up are 10 mean-field sweeps, and down is from the last layer's means alone (see
+        `mean_field.downward`)."""
+        self.visible_units.check(data, "data")
+        blocks = in_blocks(data, self.device, self.dtype)
+        return np.concatenate([self.device.to_host(self.up_and_down(v)) for v in blocks])
+
+    def up_and_down(self, v: Array) -> Array:
+        """What `reconstruct` says of rows on the device."""
         return self.join(downward(self, posterior(self, v, 10).states))
 
     def squared_error(self, v: Array) -> Array:
-        """sum_i (v_i - reconstruct(v)_i)^2, averaged over the rows; a scalar on the device."""
-        difference = v - self.reconstruct(v)
+        """sum_i (v_i - up_and_down(v)_i)^2, averaged over the rows; a scalar on the device."""
+        difference = v - self.up_and_down(v)
         return (difference * difference).sum() / v.shape[0]
 
     def initialize_bias_(self, data: Any) -> None:

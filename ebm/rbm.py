@@ -14,7 +14,7 @@ import numpy as np
 from .compute.device import Array, Device
 from .compute.gemm import Precision
 from .compute.random import Stream
-from .data.minibatches import Binarization, dense
+from .data.minibatches import Binarization, in_blocks
 from .learning import CD, Rule
 from .learning.fit import fit
 from .machine import BoltzmannMachine, Layer
@@ -22,9 +22,6 @@ from .training.callbacks import Callback, Validation
 from .training.optimizers import Optimizer
 from .training.penalties import Penalty
 from .units import Units, from_config
-
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
 
 
 class RBM(BoltzmannMachine):
@@ -118,15 +115,17 @@ class RBM(BoltzmannMachine):
     def transform(self, data: Any, seed: int | None = None) -> np.ndarray:
         """E[h | v] for every row of a host array, (rows, hidden), computed in blocks; with a `seed` samples h ~ p(h | v)."""
         self.visible.units.check(data, "data")
-        found = []
-        for start in range(0, data.shape[0], _BLOCK):
-            v = self.device.asarray(dense(data[start : start + _BLOCK]), self.dtype)
+        first, found = 0, []
+        for v in in_blocks(data, self.device, self.dtype):
             if seed is None:
                 h = self.mean_hidden(v)
             else:
-                h = self.hidden.units.sample(self.hidden_field(v), Stream(seed, "transform", self.device), start)
+                h = self.hidden.units.sample(self.hidden_field(v), Stream(seed, "transform", self.device), first)
             found.append(self.device.to_host(h))
+            first += v.shape[0]
         return np.concatenate(found)
+
+    encode = transform
 
     def fit(
         self,
@@ -180,9 +179,8 @@ class RBM(BoltzmannMachine):
     def _validate(self, validation: np.ndarray, data: np.ndarray) -> Mapping[str, float]:
         rows = min(validation.shape[0], data.shape[0])
         total = np.zeros(3)
-        for start in range(0, rows, _BLOCK):
-            stop = min(start + _BLOCK, rows)
-            held, seen = (self.device.asarray(dense(x[start:stop]), self.dtype) for x in (validation, data))
-            sums = self.free_energy(held).sum(), self.free_energy(seen).sum(), self.squared_error(held) * (stop - start)
+        pairs = (in_blocks(x[:rows], self.device, self.dtype) for x in (validation, data))
+        for held, seen in zip(*pairs, strict=True):
+            sums = self.free_energy(held).sum(), self.free_energy(seen).sum(), self.squared_error(held) * held.shape[0]
             total += [float(self.device.to_host(x)) for x in sums]
         return {"validation_reconstruction": total[2] / rows, "free_energy_gap": (total[0] - total[1]) / rows}

@@ -13,7 +13,7 @@ import numpy as np
 from ebm import storage
 from ebm.compute.device import Array, Device
 from ebm.compute.random import Stream
-from ebm.data.minibatches import Binarization, dense
+from ebm.data.minibatches import BLOCK, Binarization, dense, in_blocks
 from ebm.data.validation import check_rows
 from ebm.training.callbacks import Callback
 from ebm.training.optimizers import Adam, Optimizer
@@ -29,9 +29,6 @@ from .losses import BinaryCrossEntropy, Loss
 from .losses import from_config as loss_from_config
 from .network import Network
 from .training import fit
-
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
 
 
 class Autoencoder:
@@ -120,8 +117,7 @@ class Autoencoder:
         """What codes (rows, code) of a host array stand for, (rows, inputs)."""
         check_rows(codes, self.outputs, low=-math.inf, high=math.inf, name="codes")
         network, found = self.network, []
-        for start in range(0, codes.shape[0], _BLOCK):
-            x = network.device.asarray(dense(codes[start : start + _BLOCK]), network.dtype)
+        for x in in_blocks(codes, network.device, network.dtype):
             shape = network.layers[self.depth - 1].outputs or ()
             z = network(x.reshape(x.shape[0], *shape), None, self.depth)[0]
             found.append(network.device.to_host(self.loss.output(z.reshape(x.shape[0], -1))))
@@ -134,8 +130,8 @@ class Autoencoder:
     def squared_error(self, rows: Any) -> float:
         """sum_i (x_i - reconstruction_i)^2, averaged over the rows of a host array."""
         total = 0.0
-        for start in range(0, rows.shape[0], _BLOCK):
-            block = dense(rows[start : start + _BLOCK])
+        for start in range(0, rows.shape[0], BLOCK):
+            block = dense(rows[start : start + BLOCK])
             total += float(((block - self.reconstruct(block)) ** 2).sum(dtype=np.float64))
         return total / rows.shape[0]
 
@@ -207,8 +203,7 @@ class Autoencoder:
     def _validate(self, rows: Any) -> Mapping[str, float]:
         total = 0.0
         network = self.network
-        for start in range(0, rows.shape[0], _BLOCK):
-            x = network.device.asarray(dense(rows[start : start + _BLOCK]), network.dtype)
+        for x in in_blocks(rows, network.device, network.dtype):
             z = network(x.reshape(x.shape[0], *network.inputs))[0].reshape(x.shape[0], -1)
             total += float(network.device.to_host(self.loss(z, x)[0].sum(dtype=np.float64)))
         return {"validation_loss": total / rows.shape[0], "validation_squared_error": self.squared_error(rows)}

@@ -7,14 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from ebm.data.minibatches import dense
+from ebm.compute.device import CPU
+from ebm.data.minibatches import dense, in_blocks
 from ebm.data.validation import check_rows
 from ebm.units.base import positive
 
 from .autoencoder import Autoencoder
-
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
 
 
 class PCA:
@@ -36,11 +34,10 @@ class PCA:
             raise ValueError(
                 f"found {self.components} components for data of shape {data.shape}; expected at most {min(n, width)}"
             )
-        blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
-        self.mean = sum(dense(data[block]).sum(axis=0, dtype=np.float64) for block in blocks) / n
+        self.mean = sum(rows.sum(axis=0) for rows in in_blocks(data, CPU, np.float64)) / n
         covariance = np.zeros((width, width))
-        for block in blocks:
-            away = dense(data[block]) - self.mean
+        for rows in in_blocks(data, CPU, np.float64):
+            away = rows - self.mean
             covariance += away.T @ away
         self.axes = np.linalg.eigh(covariance)[1][:, : -self.components - 1 : -1].T
         return self

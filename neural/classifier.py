@@ -13,7 +13,7 @@ import numpy as np
 from ebm import storage
 from ebm.compute.device import Array, Device
 from ebm.compute.random import Stream
-from ebm.data.minibatches import Binarization, dense
+from ebm.data.minibatches import Binarization, in_blocks
 from ebm.data.validation import check_rows
 from ebm.training.callbacks import Callback
 from ebm.training.optimizers import Adam, Optimizer
@@ -31,9 +31,6 @@ from .losses import CategoricalCrossEntropy, Loss
 from .losses import from_config as loss_from_config
 from .network import Network
 from .training import fit
-
-# Rows that are evaluated at once when a method walks through a data set.
-_BLOCK = 1000
 
 
 class Classifier:
@@ -188,9 +185,7 @@ class Classifier:
 
     def _validate(self, rows: Any, labels: Any) -> Mapping[str, float]:
         targets, total, network = self._one_hot(labels, rows.shape[0], "labels"), 0.0, self.network
-        for start in range(0, rows.shape[0], _BLOCK):
-            x = network.device.asarray(dense(rows[start : start + _BLOCK]), network.dtype)
-            target = network.device.asarray(targets[start : start + _BLOCK], network.dtype)
+        for x, target in zip(*(in_blocks(part, network.device, network.dtype) for part in (rows, targets)), strict=True):
             values = self.loss(network(x.reshape(x.shape[0], *network.inputs))[0], target)[0]
             total += float(network.device.to_host(values.sum(dtype=np.float64)))
         return {"validation_loss": total / rows.shape[0], "validation_error": 1 - self.score(rows, labels)}
@@ -199,9 +194,8 @@ class Classifier:
         """The probability of each class, (rows, classes), for rows of a host array."""
         self._check(rows, "rows")
         network = self.network
-        z = network.evaluate(rows)
-        found = [network.device.asarray(z[start : start + _BLOCK]) for start in range(0, z.shape[0], _BLOCK)]
-        return np.concatenate([network.device.to_host(self.loss.output(block)) for block in found])
+        blocks = in_blocks(network.evaluate(rows), network.device, network.dtype)
+        return np.concatenate([network.device.to_host(self.loss.output(z)) for z in blocks])
 
     def predict(self, rows: Any) -> np.ndarray:
         """The likeliest class of each row, (rows,)."""

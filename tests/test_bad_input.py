@@ -121,7 +121,7 @@ METHODS = {
     "hidden_field": lambda rbm, v: rbm.hidden_field(v),
     "sample_hidden": lambda rbm, v: rbm.sample_hidden(v, Stream(1)),
     "draw_hidden": lambda rbm, v: rbm.draw_hidden(v, Stream(1)),
-    "reconstruct": lambda rbm, v: rbm.reconstruct(v),
+    "up_and_down": lambda rbm, v: rbm.up_and_down(v),
     "squared_error": lambda rbm, v: rbm.squared_error(v),
     "CD": lambda rbm, v: CD(1)(rbm, v, {}, Stream(1)),
 }

@@ -415,7 +415,7 @@ def test_labels_do_not_enter_the_means_and_are_predicted_by_free_energy(monkeypa
     back = hidden
     for rbm in reversed(dbn.generative):
         back = expit(rbm.visible.bias + back @ rbm.weights.T)
-    monkeypatch.setattr("ebm.dbn._BLOCK", 4)
+    monkeypatch.setattr("ebm.data.minibatches.BLOCK", 4)
     for rows in (v, labeled):
         np.testing.assert_allclose(dbn.transform(rows), hidden, rtol=1e-12)
         np.testing.assert_allclose(dbn.reconstruct(rows), back, rtol=1e-12)

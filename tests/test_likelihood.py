@@ -49,7 +49,7 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(name, monkeypatch):
         matches = np.isclose(row[:, None], expected.shape[1] * conditionals)
         assert matches.any(axis=1).all()
         assert abs(row.mean() - conditionals.sum()) < 5 * row.std() / np.sqrt(500) + 1e-9
-    monkeypatch.setattr("ebm.likelihood._BLOCK", 3)
+    monkeypatch.setattr("ebm.data.minibatches.BLOCK", 3)
     np.testing.assert_allclose(pseudo_log_likelihood(rbm, v), expected.sum(axis=1), rtol=1e-10)
 
 
@@ -94,7 +94,7 @@ def test_rows_come_from_anywhere(monkeypatch):
     rbm = machine(PAIRS["Bernoulli x Bernoulli"])
     v, log_z = binary_rows(4), exact_log_partition(machine(PAIRS["Bernoulli x Bernoulli"]))
     expected = np.log(Enumeration.of(rbm).marginal(0))[number(v)]
-    monkeypatch.setattr("ebm.likelihood._BLOCK", 5)
+    monkeypatch.setattr("ebm.data.minibatches.BLOCK", 5)
     for rows in (v, v.astype(np.float32), csr_matrix(v)):
         np.testing.assert_allclose(log_probability(rbm, rows, log_z), expected, rtol=1e-10)
 

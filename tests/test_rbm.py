@@ -84,9 +84,7 @@ def test_the_seed_decides_the_weights():
         assert not np.array_equal(RBM(5, 4, device="cpu", seed=3).weights, RBM(5, 4, device="cpu", seed=seed).weights)
 
 
-@pytest.mark.parametrize("chunk", [7, 1000])
-def test_visible_biases_from_the_data(monkeypatch, chunk):
-    monkeypatch.setattr("ebm.rbm._BLOCK", chunk)
+def test_visible_biases_from_the_data():
     rows = np.random.default_rng(4).random((50, 5))
     rows[:, 0], rows[:, 1] = 0, 1
     rbm = RBM(5, 4, device="cpu", dtype="float64")
@@ -168,13 +166,27 @@ def test_everything_works_on_another_device(strict):
     assert_same(other.parameters.state_dict(), expected, rtol=1e-4, atol=1e-6)
     other.parameters.load_state_dict(expected)
     np.testing.assert_allclose(other.transform(rows), cpu.transform(rows), rtol=1e-5)
+    np.testing.assert_allclose(other.reconstruct(rows), cpu.reconstruct(rows), rtol=1e-5)
     clamp = np.array([1, 0, 0, 0, 1], bool), rows[0]
     for options in ({}, {"clamp": clamp, "beta": 0.5}, {"start": rows[:8]}):
         np.testing.assert_array_equal(other.sample(8, 3, seed=2, **options), cpu.sample(8, 3, seed=2, **options))
     v = strict.asarray(rows)
-    for name in ("free_energy", "mean_hidden", "reconstruct", "squared_error"):
+    for name in ("free_energy", "mean_hidden", "up_and_down", "squared_error"):
         np.testing.assert_allclose(strict.to_host(getattr(other, name)(v)), getattr(cpu, name)(rows), rtol=1e-5)
     for verb in ("mean", "mode"):
         found, wanted = other.sweep([v, None], verb), cpu.sweep([rows, None], verb)
         np.testing.assert_allclose(strict.to_host(found[0]), wanted[0], rtol=1e-5)
     np.testing.assert_allclose(strict.to_host(other.energy([v, found[1]])), cpu.energy([rows, wanted[1]]), rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    rbm, rows = RBM(5, 4, device="cpu", dtype="float64", seed=1), np.random.default_rng(4).random((50, 5))
+    found = {}
+    for block in (7, 1000):
+        monkeypatch.setattr("ebm.data.minibatches.BLOCK", block)
+        found[block] = [rbm.transform(rows), rbm.transform(rows, seed=3), rbm.reconstruct(rows)]
+    for few, all_at_once in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(few, all_at_once, rtol=1e-12)
+    np.testing.assert_array_equal(rbm.encode(rows), rbm.transform(rows))
+    assert found[7][1].shape == (50, 4)
+    assert set(np.unique(found[7][1])) == {0, 1}

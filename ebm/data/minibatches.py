@@ -6,6 +6,7 @@ computed where it is needed, not stored: a memory-mapped file of any size costs 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ Binarization = Literal["stochastic"] | None
 
 # Host data up to this size is copied to the device as a whole, once.
 RESIDENT_BYTES = 2 << 30
+# Rows that are evaluated at once where a method walks through a whole data set.
+BLOCK = 1000
 _CHUNK = 1 << 16  # positions of the order that are computed at once
 _ROUNDS = 8
 
@@ -45,6 +48,13 @@ def permuted(positions: np.ndarray, rows: int, keys: np.ndarray) -> np.ndarray:
 def dense(rows: Any) -> np.ndarray:
     """Rows of a host array or a scipy sparse matrix as a NumPy array."""
     return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+
+
+def in_blocks(rows: Any, device: Device, dtype: Any) -> Iterator[Array]:
+    """Rows of an array, on the host or the device, or of a scipy sparse matrix: on the device, some at a time."""
+    for start in range(0, rows.shape[0], BLOCK):
+        block = rows[start : start + BLOCK]
+        yield device.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype)
 
 
 class Minibatches:

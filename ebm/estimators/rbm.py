@@ -193,7 +193,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         means keep a row, not how likely the row is; where there are labels, search by the score of the classifier after it.
         """
         X = self._checked(X)
-        return -float(self._by_blocks(lambda v: ((v - self.rbm_.reconstruct(v)) ** 2).sum(axis=1), X).mean(dtype=np.float64))
+        return -float(self._by_blocks(lambda v: ((v - self.rbm_.up_and_down(v)) ** 2).sum(axis=1), X).mean(dtype=np.float64))
 
     def sample(self, n_samples: int = 1, *, steps: int = 1000, start: Any = None, random_state: Any = None) -> np.ndarray:
         """Samples of the visible units after `steps` steps of Gibbs sampling, (n_samples, n_features).
