@@ -1,0 +1,244 @@
+"""The models that are compared, each a function from a `Problem` to a trained model.
+
+What is measured of a model is what it has of four methods: `encode(rows)`, `reconstruct(rows)`, `sample(n, seed=...)` and
+`log_likelihood(rows)`, which gives values and their errors. Where it lacks one, `lacks` may say why; `parameters` is their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ebm import DBM, DBN, PCD, RBM, Gaussian, ais, likelihood
+from ebm.training import SGD, Adam, WeightDecay
+from ebm.units import Units
+from neural import GAN, VAE, Autoencoder, baselines, unroll
+from neural.corruption import SaltAndPepper
+from neural.penalties import KLSparsity, StochasticContractive
+
+from .problem import Problem
+
+Train = Callable[[Problem], Any]
+# More epochs than any time suffices for.
+_ENDLESS = 10**9
+_NO_DISTRIBUTION = "it has no distribution of images"
+
+
+class Machine:
+    """An RBM, DBN or DBM: samples by Gibbs sampling, and ln p of bits with ln Z between two sides."""
+
+    def __init__(self, machine: RBM | DBN | DBM, rows: np.ndarray, small: bool) -> None:
+        self.machine, self.rows, self.small = machine, rows, small
+        self.encode, self.reconstruct = machine.encode, machine.reconstruct
+        self.parameters = count(machine)
+
+    def sample(self, n: int, *, seed: int) -> np.ndarray:
+        """Means of the visible units in the last of many steps from noise."""
+        return self.machine.sample(n, 500 if self.small else 1000, means=True, seed=seed)
+
+    def log_likelihood(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """ln p(v) of an RBM, lower bounds of the others, and the error of ln Z; `how` then says what they are."""
+        machine = self.machine
+        effort: dict[str, Any] = {"chains": 100, "temperatures": 1000 if self.small else 5000, "seed": 1}
+        if isinstance(machine, DBN):
+            below = self.rows[:2000]
+            for rbm in machine.layers[:-1]:
+                below = rbm.transform(below)
+            estimate = ais.estimate(machine.top, data=below, **effort)
+            nats, what = likelihood.recognition_bound(machine, rows, estimate, samples=10, seed=1), "lower bound by recognition"
+        else:
+            estimate = ais.estimate(machine, data=self.rows[:2000], **effort)
+            if isinstance(machine, DBM):
+                nats, what = likelihood.lower_bound(machine, rows, estimate), "lower bound by mean field"
+            else:
+                nats, what = likelihood.log_probability(machine, rows, estimate), "exact but for ln Z"
+        sure = f"certified within {estimate.gap:.2f}" if estimate.certified else "NOT CERTIFIED"
+        self.how = f"{what}, ln Z by annealing from both sides, {sure}"
+        return nats, np.full(len(nats), estimate.standard_error)
+
+
+class Variational:
+    """A VAE: samples are means, ln p by importance sampling."""
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae, self.parameters = vae, count(vae)
+        self.encode, self.reconstruct, self.decode = vae.encode, vae.reconstruct, vae.decode
+
+    def sample(self, n: int, *, seed: int) -> np.ndarray:
+        """Means of p(x | z) at codes from the prior."""
+        return self.vae.sample(n, means=True, seed=seed)
+
+    def log_likelihood(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By 1000 codes for each row."""
+        self.how = "importance sampling with 1000 codes for each image"
+        return self.vae.log_likelihood(rows, 1000, seed=1)
+
+
+class Coder:
+    """An autoencoder or principal components: no distribution."""
+
+    lacks: ClassVar = {"sample": _NO_DISTRIBUTION, "log_likelihood": _NO_DISTRIBUTION}
+
+    def __init__(self, model: Any, parameters: int) -> None:
+        self.model, self.parameters = model, parameters
+        self.encode, self.decode = model.encode, model.decode
+
+    def reconstruct(self, rows: np.ndarray) -> np.ndarray:
+        """What comes back of rows, as pixels."""
+        return np.clip(self.decode(self.encode(rows)), 0, 1)
+
+
+class Adversarial:
+    """A GAN: samples only."""
+
+    lacks: ClassVar = {
+        "log_likelihood": "the density of what a generator makes is not known",
+        "encode": "it has no encoder",
+        "reconstruct": "it has no encoder",
+    }
+
+    def __init__(self, gan: GAN) -> None:
+        self.sample, self.decode = gan.sample, gan.decode
+        self.parameters = count(gan)
+
+
+def count(model: Any) -> int:
+    """The number of a model's parameters."""
+    if isinstance(model, DBN):
+        return sum(rbm.parameters.buffer.size for rbm in model.layers)
+    parts = model.parts.values() if hasattr(model, "parts") else [model.parameters]
+    return sum(segment.stop - segment.start for part in parts for segment in part.segments.values() if not segment.frozen)
+
+
+def hidden(problem: Problem) -> tuple[int, int]:
+    """The two layers between pixels and code."""
+    return (128, 64) if problem.small else (500, 250)
+
+
+def _machine_settings(problem: Problem, name: str, share: float, rate: float = 0.2) -> dict[str, Any]:
+    clock, callbacks = problem.watched(name, share)
+    chains = 50 if problem.small else 100
+    return {
+        "epochs": _ENDLESS,
+        "batch_size": chains,
+        "learning": PCD(1, chains=chains),
+        "optimizer": SGD(clock.line(rate)),
+        "penalties": [WeightDecay(2e-5)],
+        "binarization": "stochastic",
+        "callbacks": callbacks,
+    }
+
+
+def _machine(machine: Any, problem: Problem) -> Machine:
+    return Machine(machine, problem.rows, problem.small)
+
+
+def rbm(problem: Problem, units: int) -> Machine:
+    """A restricted Boltzmann machine, by persistent contrastive divergence with the centered gradient."""
+    machine = RBM(problem.width, units, device=problem.device, seed=problem.seed)
+    return _machine(machine.fit(problem.rows, centered=True, **_machine_settings(problem, "training", 1.0)), problem)
+
+
+def _layers(problem: Problem, sizes: Sequence[int | Units], share: float) -> DBN:
+    """A belief network whose layers share the time equally."""
+    dbn = DBN([problem.width, *sizes], device=problem.device, seed=problem.seed)
+    per_layer = []
+    for k, units in enumerate(sizes):
+        real = isinstance(units, Gaussian)
+        settings = _machine_settings(problem, f"layer {k + 1}", share / len(sizes), 0.002 if real else 0.2)
+        per_layer.append(settings | {"centered": not real})
+    return dbn.fit(problem.rows, per_layer=per_layer)
+
+
+def dbn(problem: Problem, sizes: Sequence[int | Units]) -> Machine:
+    """A deep belief network, layer by layer."""
+    return _machine(_layers(problem, sizes, 1.0), problem)
+
+
+def dbm(problem: Problem, sizes: Sequence[int]) -> Machine:
+    """A deep Boltzmann machine: half of the time for pretraining, half for all layers together."""
+    machine = DBM([problem.width, *sizes], device=problem.device, seed=problem.seed)
+    share = 0.5 / len(sizes)
+    layers = [_machine_settings(problem, f"layer {k + 1}", share) | {"centered": True} for k in range(len(sizes))]
+    machine.pretrain(problem.rows, per_layer=layers)
+    settings = _machine_settings(problem, "all layers", 0.5, 0.05)
+    settings["learning"] = PCD(2, chains=settings["batch_size"], mean_field=5)
+    return _machine(machine.fit(problem.rows, centered=True, **settings), problem)
+
+
+def _fine_tuned(model: Autoencoder, problem: Problem, share: float) -> Coder:
+    clock, callbacks = problem.watched("fine-tuning" if share < 1 else "training", share)
+    batch = 50 if problem.small else 100
+    model.fit(problem.rows, epochs=_ENDLESS, batch_size=batch, optimizer=Adam(clock.cosine(2e-3)), callbacks=callbacks)
+    return Coder(model, count(model))
+
+
+def deep_autoencoder(problem: Problem) -> Coder:
+    """A belief network with a linear code, unrolled and fine-tuned for two thirds of the time."""
+    pretrained = _layers(problem, [*hidden(problem), Gaussian(problem.code)], 1 / 3)
+    return _fine_tuned(unroll(pretrained), problem, 2 / 3)
+
+
+def autoencoder(problem: Problem, **options: Any) -> Coder:
+    """The same network from random weights; `options` make it sparse, denoising or contractive."""
+    options = {"code": "identity"} | options
+    sizes = [problem.width, *hidden(problem), problem.code]
+    return _fine_tuned(Autoencoder(sizes, device=problem.device, seed=problem.seed, **options), problem, 1.0)
+
+
+def vae(problem: Problem, latent: int) -> Variational:
+    """A variational autoencoder with the same layers."""
+    model = VAE([problem.width, *hidden(problem)], latent=latent, activation="relu", device=problem.device, seed=problem.seed)
+    clock, callbacks = problem.watched("training")
+    model.fit(
+        problem.rows,
+        epochs=_ENDLESS,
+        batch_size=50 if problem.small else 100,
+        optimizer=Adam(clock.cosine(2e-3)),
+        binarization="stochastic",
+        callbacks=callbacks,
+    )
+    return Variational(model)
+
+
+def gan(problem: Problem) -> Adversarial:
+    """A generative adversarial network of Goodfellow's kind."""
+    sizes: dict[str, Any] = {"hidden": 200, "units": 40} if problem.small else {"hidden": 600, "units": 120}
+    model = GAN.dense(problem.width, 20 if problem.small else 100, device=problem.device, seed=problem.seed, **sizes)
+    clock, callbacks = problem.watched("training")
+    adam = Adam(clock.line(5e-4, 5e-5), beta1=0.5)
+    batch = 50 if problem.small else 100
+    model.fit(problem.rows, epochs=_ENDLESS, batch_size=batch, optimizer=adam, callbacks=callbacks)
+    return Adversarial(model)
+
+
+def principal_components(problem: Problem) -> Coder:
+    """The linear baseline."""
+    model = baselines.PCA(problem.code).fit(problem.rows)
+    return Coder(model, model.axes.size + model.mean.size)
+
+
+# All with codes of one size.
+CODES: dict[str, Train] = {
+    "PCA": principal_components,
+    "RBM": lambda p: rbm(p, p.code),
+    "DBN": lambda p: dbn(p, [*hidden(p), Gaussian(p.code)]),
+    "DBM": lambda p: dbm(p, [hidden(p)[0], p.code]),
+    "deep autoencoder": deep_autoencoder,
+    "autoencoder": autoencoder,
+    "sparse autoencoder": lambda p: autoencoder(p, code="sigmoid", code_penalties=[KLSparsity(0.2, 0.5)]),
+    "denoising autoencoder": lambda p: autoencoder(p, corruption=SaltAndPepper(0.25)),
+    "contractive autoencoder": lambda p: autoencoder(p, code_penalties=[StochasticContractive(0.1)]),
+    "VAE": lambda p: vae(p, p.code),
+}
+# Each family as it is usually built.
+GENERATION: dict[str, Train] = {
+    "RBM": lambda p: rbm(p, 128 if p.small else 500),
+    "DBN": lambda p: dbn(p, [128, 256] if p.small else [500, 1000]),
+    "DBM": lambda p: dbm(p, [128, 128] if p.small else [500, 500]),
+    "VAE": lambda p: vae(p, 10 if p.small else 50),
+    "GAN": gan,
+    "deep autoencoder": deep_autoencoder,
+}
