@@ -58,16 +58,18 @@ def compare(
     seeds: int = 1,
     labels: Any = None,
     device: str = "cpu",
+    extras: bool = False,
     folder: str | Path | None = None,
 ) -> Comparison:
     """Train `models` (by name; by default all of them) and models of one's own on the images of `source`, and measure them all alike.
 
     `source` is a data set's name, an array, a folder of images or a CSV file; `code` the size of codes, `budget` the seconds of training
     for each model and seed. `own` are functions by name, from a `Problem` to a model with some of the methods `encode(rows)`,
-    `reconstruct(rows)`, `sample(n, seed=...)`, `log_likelihood(rows)`. With a `folder` a comparison that was stopped goes on where it was.
+    `reconstruct(rows)`, `sample(n, seed=...)`, `log_likelihood(rows)`. `extras` are codes of several sizes, and the experiment on
+    pretraining. With a `folder` a comparison that was stopped goes on where it was.
 
     Raises `ValueError` for unknown models, and as `demos.compare.problem.problem` does.
     """
     task = problem(source, labels=labels, code=code, seconds=budget, device=device)
     where = None if folder is None else Path(folder)
-    return Comparison(task, run(task, seeds, Results(where), models, own))
+    return Comparison(task, run(task, seeds, Results(where), models, own, extras))

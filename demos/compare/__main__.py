@@ -17,7 +17,7 @@ from pathlib import Path
 from ebm.compute import device as devices
 from ebm.data import DataFileError
 
-from . import Comparison, models, report, tables
+from . import Comparison, models, pictures, report, tables
 from .problem import problem
 from .run import Results, run
 
@@ -68,12 +68,17 @@ def compared(options: argparse.Namespace) -> None:
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
     _check(folder, settings, options.resume)
-    found = Comparison(task, run(task, options.seeds, Results(folder), names))
+    found = Comparison(task, run(task, options.seeds, Results(folder), names, extras=True))
     (folder / "results.csv").write_text(tables.to_csv(found.rows), encoding="utf-8")
     title = f"Generative against neural autoencoders: {options.dataset}"
     facts = report.facts(settings | {"seeds": options.seeds, "training images": len(task.rows), "test images": len(task.test)})
-    page = report.page(title, facts, found.tables, found.figures, task.code)
+    deeper = pictures.pretraining(found.results)
+    page = report.page(title, facts, found.tables, found.figures, task.code, "pretraining.html" if deeper else "")
     (folder / "report.html").write_text(page, encoding="utf-8")
+    if deeper:
+        title = f"Is layerwise pretraining worth its time? {options.dataset}"
+        page = report.pretraining(title, facts, found.results.records, deeper, "report.html")
+        (folder / "pretraining.html").write_text(page, encoding="utf-8")
     print(f"\n{found}\n\n{folder / 'report.html'} shows all this, with pictures")
 
 

@@ -13,6 +13,7 @@ from ebm.compute.random import Stream
 from neural import evaluation
 from neural.corruption import SaltAndPepper
 from neural.evaluation import FeatureSpace
+from neural.latent import interpolate
 
 from .problem import Problem
 
@@ -45,6 +46,8 @@ COSTS: tuple[Metric, ...] = (
     ("peak memory", "MB", False, "largest growth of the process while the model was trained"),
 )
 _PROBED = 10_000
+# How far a number of a code is moved.
+STEPS = (-100, -10, -1, 0, 1, 10, 100)
 
 
 @dataclass
@@ -130,6 +133,32 @@ def generation(model: Any, problem: Problem, space: FeatureSpace | None, picture
     if callable(getattr(model, "reconstruct", None)):
         found.values["inference"] = len(test) / _seconds(lambda: model.reconstruct(test))
     return found
+
+
+def gallery(model: Any, problem: Problem) -> Found:
+    """Arrays of what lies in the space of codes: reconstructions, a path between two images, single numbers moved, the plane."""
+    test = problem.test.images
+    codes = model.encode(test)
+    most = [int(k) for k in np.argsort(codes.var(axis=0))[::-1][:6]]
+    moved = np.repeat(codes[None, :1], len(most) * len(STEPS), axis=0).reshape(len(most), len(STEPS), -1)
+    for line, k in zip(moved, most, strict=True):
+        line[:, k] += STEPS
+    arrays = {
+        "originals": test[:10],
+        "reconstructions": model.reconstruct(test[:10]),
+        "path": interpolate(model, codes[0], codes[1], 10),
+        "moved": model.decode(moved.reshape(-1, codes.shape[1]).astype(codes.dtype)),
+    }
+    if codes.shape[1] == 2:
+        arrays |= {"codes": codes[:2000], "plane": _plane(model, codes)}
+    return Found({"squared error": _error(model.reconstruct(test), test)}, {}, arrays)
+
+
+def _plane(model: Any, codes: np.ndarray, side: int = 12) -> np.ndarray:
+    """What codes on a grid stand for, between the quantiles of those of test images."""
+    (left, low), (right, high) = np.quantile(codes, (0.02, 0.98), axis=0)
+    x, y = np.meshgrid(np.linspace(left, right, side), np.linspace(high, low, side))
+    return model.decode(np.stack([x.ravel(), y.ravel()], axis=1).astype(codes.dtype))
 
 
 def elsewhere(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -22,7 +22,7 @@ from .problem import Problem
 
 Train = Callable[[Problem], Any]
 # More epochs than any time suffices for.
-_ENDLESS = 10**9
+ENDLESS = 10**9
 _NO_DISTRIBUTION = "it has no distribution of images"
 
 
@@ -41,7 +41,8 @@ class Machine:
     def log_likelihood(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """ln p(v) of an RBM, lower bounds of the others, and the error of ln Z; `how` then says what they are."""
         machine = self.machine
-        effort: dict[str, Any] = {"chains": 100, "temperatures": 1000 if self.small else 5000, "seed": 1}
+        temperatures, sweeps = (1000, 200) if self.small else (5000, 1000)
+        effort: dict[str, Any] = {"chains": 100, "temperatures": temperatures, "sweeps": sweeps, "seed": 1}
         if isinstance(machine, DBN):
             below = self.rows[:2000]
             for rbm in machine.layers[:-1]:
@@ -117,11 +118,12 @@ def hidden(problem: Problem) -> tuple[int, int]:
     return (128, 64) if problem.small else (500, 250)
 
 
-def _machine_settings(problem: Problem, name: str, share: float, rate: float = 0.2) -> dict[str, Any]:
+def machine_settings(problem: Problem, name: str, share: float, rate: float = 0.2) -> dict[str, Any]:
+    """What RBMs are trained with, for a share of the time; the run is called `name`."""
     clock, callbacks = problem.watched(name, share)
-    chains = 50 if problem.small else 100
+    chains = problem.batch
     return {
-        "epochs": _ENDLESS,
+        "epochs": ENDLESS,
         "batch_size": chains,
         "learning": PCD(1, chains=chains),
         "optimizer": SGD(clock.line(rate)),
@@ -138,7 +140,7 @@ def _machine(machine: Any, problem: Problem) -> Machine:
 def rbm(problem: Problem, units: int) -> Machine:
     """A restricted Boltzmann machine, by persistent contrastive divergence with the centered gradient."""
     machine = RBM(problem.width, units, device=problem.device, seed=problem.seed)
-    return _machine(machine.fit(problem.rows, centered=True, **_machine_settings(problem, "training", 1.0)), problem)
+    return _machine(machine.fit(problem.rows, centered=True, **machine_settings(problem, "training", 1.0)), problem)
 
 
 def _layers(problem: Problem, sizes: Sequence[int | Units], share: float) -> DBN:
@@ -147,7 +149,7 @@ def _layers(problem: Problem, sizes: Sequence[int | Units], share: float) -> DBN
     per_layer = []
     for k, units in enumerate(sizes):
         real = isinstance(units, Gaussian)
-        settings = _machine_settings(problem, f"layer {k + 1}", share / len(sizes), 0.002 if real else 0.2)
+        settings = machine_settings(problem, f"layer {k + 1}", share / len(sizes), 0.002 if real else 0.2)
         per_layer.append(settings | {"centered": not real})
     return dbn.fit(problem.rows, per_layer=per_layer)
 
@@ -161,17 +163,16 @@ def dbm(problem: Problem, sizes: Sequence[int]) -> Machine:
     """A deep Boltzmann machine: half of the time for pretraining, half for all layers together."""
     machine = DBM([problem.width, *sizes], device=problem.device, seed=problem.seed)
     share = 0.5 / len(sizes)
-    layers = [_machine_settings(problem, f"layer {k + 1}", share) | {"centered": True} for k in range(len(sizes))]
+    layers = [machine_settings(problem, f"layer {k + 1}", share) | {"centered": True} for k in range(len(sizes))]
     machine.pretrain(problem.rows, per_layer=layers)
-    settings = _machine_settings(problem, "all layers", 0.5, 0.05)
+    settings = machine_settings(problem, "all layers", 0.5, 0.05)
     settings["learning"] = PCD(2, chains=settings["batch_size"], mean_field=5)
     return _machine(machine.fit(problem.rows, centered=True, **settings), problem)
 
 
 def _fine_tuned(model: Autoencoder, problem: Problem, share: float) -> Coder:
     clock, callbacks = problem.watched("fine-tuning" if share < 1 else "training", share)
-    batch = 50 if problem.small else 100
-    model.fit(problem.rows, epochs=_ENDLESS, batch_size=batch, optimizer=Adam(clock.cosine(2e-3)), callbacks=callbacks)
+    model.fit(problem.rows, epochs=ENDLESS, batch_size=problem.batch, optimizer=Adam(clock.cosine(2e-3)), callbacks=callbacks)
     return Coder(model, count(model))
 
 
@@ -194,8 +195,8 @@ def vae(problem: Problem, latent: int) -> Variational:
     clock, callbacks = problem.watched("training")
     model.fit(
         problem.rows,
-        epochs=_ENDLESS,
-        batch_size=50 if problem.small else 100,
+        epochs=ENDLESS,
+        batch_size=problem.batch,
         optimizer=Adam(clock.cosine(2e-3)),
         binarization="stochastic",
         callbacks=callbacks,
@@ -209,8 +210,7 @@ def gan(problem: Problem) -> Adversarial:
     model = GAN.dense(problem.width, 20 if problem.small else 100, device=problem.device, seed=problem.seed, **sizes)
     clock, callbacks = problem.watched("training")
     adam = Adam(clock.line(5e-4, 5e-5), beta1=0.5)
-    batch = 50 if problem.small else 100
-    model.fit(problem.rows, epochs=_ENDLESS, batch_size=batch, optimizer=adam, callbacks=callbacks)
+    model.fit(problem.rows, epochs=ENDLESS, batch_size=problem.batch, optimizer=adam, callbacks=callbacks)
     return Adversarial(model)
 
 
@@ -233,6 +233,9 @@ CODES: dict[str, Train] = {
     "contractive autoencoder": lambda p: autoencoder(p, code_penalties=[StochasticContractive(0.1)]),
     "VAE": lambda p: vae(p, p.code),
 }
+# What the report shows paths through codes of, and code sizes.
+GALLERY: dict[str, Train] = {"deep autoencoder": deep_autoencoder, "VAE": lambda p: vae(p, p.code)}
+SIZES = (2, 10, 20)
 # Each family as it is usually built.
 GENERATION: dict[str, Train] = {
     "RBM": lambda p: rbm(p, 128 if p.small else 500),

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from ebm import plots
 from ebm.plots.style import COLORS, TITLE, label
 
+from . import depth
+from .measure import STEPS
 from .problem import Problem
 from .run import Results
 
@@ -41,11 +43,66 @@ def _figures(problem: Problem, results: Results) -> Iterator[tuple[str, Figure]]
             yield f"codes of {name}", plots.embedding(found["codes"], np.asarray(labels)[: len(found["codes"])], title=name)
     if back:
         yield "errors elsewhere", _elsewhere({name: found for name, found in back.items() if "errors" in found})
+    yield from _paths(
+        {name.removeprefix("gallery-"): found for name, found in arrays.items() if name.startswith("gallery-")}, shape, labels
+    )
     curves = {r["model"]: r["curves"] for r in results.records if r.get("curves") and r["table"] == "codes"}
     for name, runs in curves.items():
         for stage, rows in runs.items():
             if len(rows) > 1:
                 yield f"learning curve of {name}, {stage}", plots.learning_curves(rows, title=f"{name}: {stage}")
+
+
+def _paths(
+    gallery: dict[str, dict[str, np.ndarray]], shape: tuple[int, ...], labels: np.ndarray | None
+) -> Iterator[tuple[str, Figure]]:
+    """What lies in the space of codes of several sizes."""
+    if not gallery:
+        return
+    originals = next(iter(gallery.values()))["originals"]
+    rows = [originals, *(found["reconstructions"] for found in gallery.values())]
+    yield "code sizes", _lines(["test images", *gallery], rows, shape, "")
+    yield "interpolations", _lines(list(gallery), [found["path"] for found in gallery.values()], shape, "")
+    for name, found in gallery.items():
+        title = f"{name}: one of them moved by {', '.join(f'{step:+d}' for step in STEPS)}"
+        yield f"traversals of {name}", plots.images(found["moved"], shape, columns=len(STEPS), title=title)
+        if "plane" in found:
+            yield f"plane of {name}", plots.images(found["plane"], shape, columns=12, title=f"{name}: the plane")
+            if labels is not None:
+                held = np.asarray(labels)[: len(found["codes"])]
+                yield f"map of {name}", plots.embedding(found["codes"], held, title=name)
+
+
+def pretraining(results: Results) -> dict[str, Figure]:
+    """The pictures of the experiment on pretraining: errors over time, and accuracies by the number of labels, a panel a depth."""
+    records = {r["model"]: r for r in results.records if r["table"] == "pretraining" and "failed" not in r}
+    if not records:
+        return {}
+    time, few = (Figure(figsize=(6.5, 2.4 * len(depth.DEPTHS)), layout="constrained") for _ in range(2))
+    for figure, names in (
+        (time, ("seconds", "squared error of validation images")),
+        (few, ("labels a class", "test images told, %")),
+    ):
+        figure.subplots(len(depth.DEPTHS), sharex=True)
+        for axes, layers in zip(figure.axes, depth.DEPTHS, strict=True):
+            label(axes, names[0] if layers == depth.DEPTHS[-1] else "", names[1])
+            axes.set_title(f"{layers} hidden layer{'s' * (layers > 1)}", fontsize=TITLE)
+    for start, color in zip(depth.STARTS, COLORS, strict=False):
+        for number, layers in enumerate(depth.DEPTHS):
+            record = records.get(depth.name(start, layers))
+            if record is None:
+                continue
+            before = sum(rows[-1]["seconds"] for stage, rows in record["curves"].items() if stage != "backpropagation" and rows)
+            rows = record["curves"]["backpropagation"]
+            x, y = [before + row["seconds"] for row in rows], [row["validation_squared_error"] for row in rows]
+            time.axes[number].plot(x, y, color=color, label=start)
+            told = [(n, record["values"][depth.label(n)]) for n in depth.LABELS if depth.label(n) in record["values"]]
+            few.axes[number].plot(*zip(*told, strict=True), "o-", color=color, label=start) if told else None
+    for axes in (*time.axes, *few.axes):
+        axes.set_xscale("log") if axes in few.axes else axes.set_yscale("log")
+    for figure in (time, few):
+        figure.axes[0].legend(frameon=False, fontsize=8)
+    return {"reconstruction": time, "few labels": few}
 
 
 def _lines(names: list[str], rows: list[np.ndarray], shape: tuple[int, ...], title: str) -> Figure:

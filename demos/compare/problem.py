@@ -79,6 +79,11 @@ class Problem:
         """Whether the images are: then so are the models."""
         return self.width <= SMALL
 
+    @property
+    def batch(self) -> int:
+        """Rows in a batch, and chains."""
+        return min(50 if self.small else 100, len(self.rows))
+
     def bits(self) -> np.ndarray:
         """The test rows, binarized once and for all."""
         return data.binarize(self.test.images, seed=1)

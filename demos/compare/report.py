@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import tables
+from . import depth, tables
 from .measure import CODES, COSTS, GENERATION
 from .tables import Cell, Table
 
@@ -40,9 +40,11 @@ figcaption { margin-top: .5rem; } dt { font-weight: 600; margin-top: .6rem; } dd
 """
 
 
-def page(title: str, facts: str, found: Mapping[str, Table], figures: Mapping[str, Figure], code: int) -> str:
-    """The page as text."""
+def page(title: str, facts: str, found: Mapping[str, Table], figures: Mapping[str, Figure], code: int, second: str = "") -> str:
+    """The page as text; `second` is the file of the page on pretraining, if there is one."""
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="soft">{html.escape(facts)}</p>']
+    if second:
+        parts.append(f'<p><a href="{html.escape(second)}">Is layerwise pretraining worth its time?</a></p>')
     for which, cells in found.items():
         if cells:
             heading = tables.TITLES[which].format(code=code)
@@ -50,16 +52,68 @@ def page(title: str, facts: str, found: Mapping[str, Table], figures: Mapping[st
     wide = {name: figure for name, figure in figures.items() if name in _CAPTIONS}
     for name, figure in wide.items():
         parts += [f"<h2>{html.escape(name[0].upper() + name[1:])}</h2>", _figure(figure, _CAPTIONS[name], "full")]
-    for heading, kind in (
-        ("Samples", "samples of "),
-        ("Maps of the codes", "codes of "),
-        ("Learning curves", "learning curve of "),
-    ):
-        chosen = {name: figure for name, figure in figures.items() if name.startswith(kind)}
+    for heading, kinds in _GRIDS.items():
+        chosen = {name: figure for name, figure in figures.items() if name.startswith(kinds)}
         if chosen:
             pictures = "".join(_figure(figure, name[0].upper() + name[1:]) for name, figure in chosen.items())
             parts += [f"<h2>{heading}</h2>", f'<div class="grid">{pictures}</div>']
     parts += ["<h2>How each number was measured</h2>", _methods()]
+    return _whole(title, parts)
+
+
+def pretraining(title: str, facts: str, records: Iterable[Mapping[str, Any]], figures: Mapping[str, Figure], first: str) -> str:
+    """The page on depth and initialization; `first` is the file of the other one."""
+    done = [record for record in records if record["table"] == "pretraining"]
+    columns = ["squared error", *map(depth.label, depth.LABELS)]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(
+        f"<tr><th>{html.escape(record['model'])}</th>" + "".join(_figure_of(record, name) for name in columns) + "</tr>"
+        for record in done
+    )
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        f'<p class="soft">{html.escape(facts)} · one seed</p>',
+        f'<p><a href="{html.escape(first)}">All models compared</a></p>',
+        f"<p>{html.escape(_verdict(done))}</p>",
+        f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>',
+    ]
+    for name, figure in figures.items():
+        parts += [f"<h2>{name[0].upper() + name[1:]}</h2>", _figure(figure, _PRETRAINING[name], "full")]
+    return _whole(title, parts)
+
+
+def _figure_of(record: Mapping[str, Any], name: str) -> str:
+    value = record.get("values", {}).get(name)
+    return f"<td>{tables.number(value)}</td>" if value is not None else '<td class="none">–</td>'
+
+
+def _verdict(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the figures say, in words, of the deepest networks."""
+    deepest = {
+        start: record["values"]
+        for record in records
+        for start in depth.STARTS
+        if "values" in record and record["model"] == depth.name(start, depth.DEPTHS[-1])
+    }
+    plain = deepest.pop("random weights", None)
+    if plain is None or not deepest:
+        return ""
+    said = []
+    for name, larger in (("squared error", False), (depth.label(depth.LABELS[0]), True)):
+        values = {start: found[name] for start, found in deepest.items() if name in found}
+        if name not in plain or not values:
+            continue
+        best = sorted(values, key=values.__getitem__, reverse=larger)[0]
+        ahead = values[best] > plain[name] if larger else values[best] < plain[name]
+        said.append(
+            f"{name}: the best pretraining, {best}, reaches {tables.number(values[best])} and {'beats' if ahead else 'does not beat'} "
+            f"random weights with Glorot's variance and Adam, {tables.number(plain[name])}"
+        )
+    layers = depth.DEPTHS[-1]
+    return f"With {layers} hidden layers and the same time for both, {'; '.join(said)}. One seed: differences may be noise."
+
+
+def _whole(title: str, parts: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -69,7 +123,19 @@ def page(title: str, facts: str, found: Mapping[str, Table], figures: Mapping[st
     )
 
 
+_GRIDS: dict[str, tuple[str, ...]] = {
+    "Samples": ("samples of ",),
+    "Maps of the codes": ("codes of ", "map of ", "plane of "),
+    "One number of a code moved": ("traversals of ",),
+    "Learning curves": ("learning curve of ",),
+}
+_PRETRAINING = {
+    "reconstruction": "Squared error of validation images against the time, that of pretraining included.",
+    "few labels": "Test images told by a classifier on the encoder, fine-tuned with few labels of each class.",
+}
 _CAPTIONS = {
+    "code sizes": "The same test images through codes of 2, 10 and 20 numbers.",
+    "interpolations": "From the code of one test image to that of another along a straight line.",
     "reconstructions": "The same ten test images, and what comes back of them through each model's code.",
     "denoising": "A quarter of the pixels made black or white, and what comes back. Only the denoising autoencoder was trained for this.",
     "inpainting": "The right half made white, and what comes back in one pass.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ import psutil
 
 from neural.evaluation import FeatureSpace
 
-from . import measure, models
+from . import depth, measure, models
+from .measure import Found
 from .models import Train
 from .problem import Problem
 
@@ -68,50 +69,83 @@ class Results:
         self.path.write_text("".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8")
 
 
-def tasks(names: Sequence[str] | None, own: Mapping[str, Train]) -> Iterator[tuple[str, str, Train]]:
-    """Table, name and function of every model that is asked for; models of one's own are in both tables."""
-    known = {"codes": models.CODES, "generation": models.GENERATION}
-    every = {name for table in known.values() for name in table} | set(own)
+@dataclass(frozen=True)
+class Task:
+    """A model to be trained and measured: once for each seed in the tables, once in all elsewhere."""
+
+    table: str
+    model: str
+    train: Train
+    measure: Callable[[Any, Problem, bool], Found]
+    code: int | None = None
+
+    @property
+    def seeds(self) -> int | None:
+        """How many at most."""
+        return None if self.table in TABLES else 1
+
+
+def tasks(names: Sequence[str] | None, own: Mapping[str, Train], space: FeatureSpace | None, extras: bool) -> Iterator[Task]:
+    """What is to be done about the models that are asked for; models of one's own are in both tables. With `extras` what the report shows
+    besides: codes of several sizes, and the experiment on pretraining."""
+    table: dict[str, tuple[dict[str, Train], Callable[[Any, Problem, bool], Found]]] = {
+        "codes": (models.CODES | dict(own), measure.codes),
+        "generation": (models.GENERATION | dict(own), lambda m, p, pictures: measure.generation(m, p, space, pictures)),
+    }
+    every = {name for trains, _ in table.values() for name in trains}
     if unknown := set(names or ()) - every:
         raise ValueError(f"found models {sorted(unknown)}; expected some of {sorted(every)}")
-    for table in TABLES:
-        for name, train in (known[table] | dict(own)).items():
+    for which, (trains, measured) in table.items():
+        for name, train in trains.items():
             if not names or name in names:
-                yield table, name, train
+                yield Task(which, name, train, measured)
+    if not extras:
+        return
+    for name, train in models.GALLERY.items():
+        if not names or name in names:
+            for size in models.SIZES:
+                yield Task("gallery", f"{name}, {size} numbers", train, lambda m, p, pictures: measure.gallery(m, p), size)
+    if not names:
+        for name, train in depth.tasks().items():
+            yield Task("pretraining", name, train, lambda m, p, pictures: depth.measured(m, p))
 
 
 def run(
-    problem: Problem, seeds: int, results: Results, names: Sequence[str] | None = None, own: Mapping[str, Train] | None = None
+    problem: Problem,
+    seeds: int,
+    results: Results,
+    names: Sequence[str] | None = None,
+    own: Mapping[str, Train] | None = None,
+    extras: bool = False,
 ) -> Results:
     """Train and measure what `results` lacks. A model that fails gets a record with its reason, and the others go on."""
     space = _space(problem, results.folder)
-    everything = [(seed, *task) for seed in range(1, seeds + 1) for task in tasks(names, own or {})]
-    for number, (seed, table, name, train) in enumerate(everything, 1):
-        key = {"table": table, "model": name, "seed": seed}
+    given = list(tasks(names, own or {}, space, extras))
+    everything = [(seed, task) for seed in range(1, seeds + 1) for task in given if seed <= (task.seeds or seeds)]
+    for number, (seed, task) in enumerate(everything, 1):
+        key = {"table": task.table, "model": task.model, "seed": seed}
         if results.has(key):
             continue
-        print(f"{number}/{len(everything)}  {table}: {name}, seed {seed} ", end="", flush=True)
-        record, arrays = _measured(problem.of(seed=seed), table, train, space, pictures=seed == 1)
-        results.add(key | record, arrays, f"{table}-{name}")
+        print(f"{number}/{len(everything)}  {task.table}: {task.model}, seed {seed} ", end="", flush=True)
+        changes = {"seed": seed} | ({} if task.code is None else {"code": task.code})
+        record, arrays = _measured(problem.of(**changes), task, pictures=seed == 1)
+        results.add(key | record, arrays, f"{task.table}-{task.model}")
         print(f"failed: {record['failed']}" if "failed" in record else f"{record['values']['training']:.1f} s", flush=True)
     return results
 
 
-def _measured(
-    problem: Problem, table: str, train: Train, space: FeatureSpace | None, pictures: bool
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _measured(problem: Problem, task: Task, pictures: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with _memory() as grown:
             start = time.perf_counter()
-            model = train(problem)
+            model = task.train(problem)
             seconds = time.perf_counter() - start
-        codes = table == "codes"
-        found = measure.codes(model, problem, pictures) if codes else measure.generation(model, problem, space, pictures)
+        found = task.measure(model, problem, pictures)
     except Exception as error:  # whatever a model of one's own raises: the others go on
         return {"failed": f"{type(error).__name__}: {error}"}, {}
     clocks = [history.rows[-1]["seconds"] for history in problem.histories.values() if history.rows]
     costs = {"training": sum(clocks) or seconds, "peak memory": grown[0] / 1e6}
-    if (parameters := getattr(model, "parameters", None)) is not None:
+    if isinstance(parameters := getattr(model, "parameters", None), int):
         costs["parameters"] = float(parameters)
     curves = {name: history.rows for name, history in problem.histories.items()} if pictures else {}
     return {"values": costs | found.values, "notes": found.notes, "curves": curves}, found.arrays

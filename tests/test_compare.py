@@ -1,0 +1,305 @@
+"""The comparison: its tables say what was measured, it survives failures and stops, and its pages show everything."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demos.compare import compare, depth, measure, tables
+from demos.compare.problem import Clock, problem
+from demos.compare.run import Results, tasks
+from ebm import RBM, data
+from ebm.training import Callback
+
+ROOT = Path(__file__).parents[1]
+QUICK = {"budget": 0.05}
+
+
+class Mean:
+    """Every image comes back as the mean of the training images."""
+
+    parameters = 64
+
+    def __init__(self, task):
+        self.mean = task.rows.mean(axis=0)
+
+    def encode(self, rows):
+        return rows @ self.mean[:, None]
+
+    def reconstruct(self, rows):
+        return np.broadcast_to(self.mean, rows.shape)
+
+    def log_likelihood(self, rows):
+        p = self.mean.clip(0.01, 0.99)
+        return (rows * np.log(p) + (1 - rows) * np.log(1 - p)).sum(axis=1), np.zeros(len(rows))
+
+
+def broken(task):
+    raise RuntimeError("no luck")
+
+
+def test_figures_of_a_known_model():
+    found = compare("digits", models=["mean"], own={"mean": Mean}, **QUICK)
+    train, _, test = data.load("digits")
+    mean = train.images.mean(axis=0)
+    codes, generation = found.tables["codes"]["mean"], found.tables["generation"]["mean"]
+    assert codes["squared error"].value == pytest.approx(((test.images - mean) ** 2).sum(axis=1).mean(), rel=1e-5)
+    assert codes["denoising"].value == pytest.approx(codes["squared error"].value)
+    assert codes["parameters"].value == 64
+    bits, p = data.binarize(test.images, seed=1), mean.clip(0.01, 0.99)
+    expected = (bits * np.log(p) + (1 - bits) * np.log(1 - p)).sum(axis=1).mean()
+    assert generation["log-likelihood"].value == pytest.approx(expected, rel=1e-5)
+    assert generation["Fréchet distance"].value is None
+    assert generation["Fréchet distance"].note == "it has no method sample"
+    assert 10 < codes["linear probe"].value < 60
+    assert {"codes", "generation"} == {row["table"] for row in found.rows}
+
+
+def test_a_model_that_fails_is_reported_and_the_others_go_on():
+    found = compare("digits", models=["broken", "PCA"], own={"broken": broken}, **QUICK)
+    cell = found.tables["codes"]["broken"]["squared error"]
+    assert (str(cell), cell.note) == ("–", "failed: RuntimeError: no luck")
+    assert found.tables["codes"]["PCA"]["squared error"].value < 2
+    assert {"table": "codes", "model": "broken", "seed": 1, "metric": "failed", "value": "RuntimeError: no luck"} in found.rows
+
+
+def test_a_comparison_goes_on_where_it_was(tmp_path):
+    calls = []
+
+    def counted(task):
+        calls.append(task.seed)
+        return Mean(task)
+
+    options = {"models": ["mean"], "own": {"mean": counted}, "folder": tmp_path, **QUICK}
+    compare("digits", seeds=1, **options)
+    before = (tmp_path / "results.jsonl").read_text()
+    with open(tmp_path / "results.jsonl", "a") as file:
+        file.write('{"table": "codes", "mod')  # a killed run's last line
+    compare("digits", seeds=2, **options)
+    assert calls == [1, 1, 2, 2]
+    records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(r["table"], r["seed"]) for r in records] == [("codes", 1), ("generation", 1), ("codes", 2), ("generation", 2)]
+    assert (tmp_path / "results.jsonl").read_text().startswith(before)
+
+
+def test_the_best_is_marked_only_where_it_is_beyond_the_noise():
+    def record(model, seed, value):
+        return {"table": "codes", "model": model, "seed": seed, "values": {"squared error": value}, "notes": {}}
+
+    clear = [record("a", 1, 1.0), record("a", 2, 1.1), record("b", 1, 2.0), record("b", 2, 2.1)]
+    marked = tables.table(clear, "codes")
+    assert [marked[m]["squared error"].best for m in "ab"] == [True, False]
+    assert str(marked["a"]["squared error"]) == "1.050 ± 0.050"
+    noisy = [record("a", 1, 1.0), record("a", 2, 3.0), record("b", 1, 2.0), record("b", 2, 2.5)]
+    assert not any(c["squared error"].best for c in tables.table(noisy, "codes").values())
+    alone = [record("a", 1, 1.0), record("b", 1, 2.0)]
+    assert not any(c["squared error"].best for c in tables.table(alone, "codes").values())
+    # of an accuracy the largest is the best
+    for r in clear:
+        r["values"] = {"linear probe": r["values"]["squared error"]}
+    assert tables.table(clear, "codes")["b"]["linear probe"].best
+
+
+def test_a_clock_ends_a_run_and_makes_schedules():
+    seen = []
+
+    class See(Callback):
+        def on_step(self, run):
+            seen.append((clock.passed, rate(0.0)))
+
+    clock = Clock(0.2)
+    rate = clock.line(1.0, 0.5)
+    RBM(64, 8, device="cpu", seed=1).fit(data.load("digits")[0].images, epochs=10**6, callbacks=[clock, See()])
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares)
+    assert seen[0][0] < 0.2
+    assert seen[-1] == (1.0, 0.5)
+
+
+def test_shuffled_squares_keep_their_pixels():
+    rows = np.random.default_rng(1).random((5, 64)).astype(np.float32)
+    moved = measure.elsewhere(rows, (8, 8))
+    np.testing.assert_allclose(np.sort(moved, axis=1), np.sort(rows, axis=1))
+    assert (moved != rows).any(axis=1).all()
+
+
+def test_images_of_ones_own(tmp_path):
+    images = np.random.default_rng(1).random((60, 6, 6)).astype(np.float32)
+    found = problem(images, seconds=0.1)
+    assert (found.width, found.test.shape, len(found.rows)) == (36, (6, 6), 36)
+    np.savetxt(tmp_path / "images.csv", images.reshape(60, 36), delimiter=",", fmt="%.4f")
+    assert problem(tmp_path / "images.csv").test.shape == (6, 6)
+    assert problem(images, labels=np.arange(60) % 3).train.labels.max() == 2
+    done = compare(images, models=["PCA", "RBM"], code=3, **QUICK)
+    assert done.tables["codes"]["PCA"]["linear probe"].note == "the images have no labels"
+    assert done.tables["generation"]["RBM"]["log-likelihood"].value < 0
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: problem(np.full((60, 36), 7.0)), r"values from 7 to 7; .* divide by the largest possible value"),
+        (lambda: problem(np.zeros((60, 35))), "no square images"),
+        (lambda: problem(np.zeros((10, 36))), "found 10 images; expected 50 or more"),
+        (lambda: problem("digits", code=64), "code of 64 numbers for 64 pixels"),
+        (lambda: problem("digits", seconds=0), "budget of 0 seconds"),
+        (lambda: problem("digit"), "did you mean 'digits'"),
+        (lambda: compare("digits", models=["RBN"]), r"found models \['RBN'\]"),
+    ],
+)
+def test_bad_input(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+def test_what_is_to_be_done():
+    names = [(t.table, t.model) for t in tasks(None, {"mine": Mean}, None, extras=True)]
+    assert ("codes", "mine") in names
+    assert ("generation", "mine") in names
+    assert ("gallery", "VAE, 20 numbers") in names
+    assert ("pretraining", depth.name("halved RBMs", 3)) in names
+    assert len(names) == len(set(names))
+    assert [t.model for t in tasks(["VAE"], {}, None, extras=True)] == ["VAE"] * 2 + [f"VAE, {n} numbers" for n in (2, 10, 20)]
+
+
+class Page(HTMLParser):
+    """Pictures, links and open tags of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.links, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "img":
+            self.images.append(attributes)
+        if tag in ("a", "link", "script"):
+            self.links.append(attributes.get("href") or attributes.get("src"))
+        if tag not in ("img", "meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def command(*arguments):
+    full = [sys.executable, "-W", "error", "-m", "demos.compare", *arguments]
+    return subprocess.run(full, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The folder of a whole comparison of digits, with little time for each model."""
+    folder = tmp_path_factory.mktemp("compare")
+    done = command("--budget", "0.05", "--out", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def test_the_command_writes_tables_and_pages(report):
+    folder, printed = report
+    records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert not [r for r in records if "failed" in r]
+    for name in ("RBM", "DBN", "DBM", "deep autoencoder", "contractive autoencoder", "VAE", "GAN"):
+        assert re.search(rf"^{name} ", printed, re.MULTILINE)
+    lines = (folder / "results.csv").read_text().splitlines()
+    assert lines[0] == "table,model,seed,metric,value"
+    assert sum(line.startswith("generation,GAN,1,") for line in lines) >= 5
+    pages = {name: Page((folder / name).read_text()) for name in ("report.html", "pretraining.html")}
+    for page in pages.values():
+        assert not page.open
+        assert page.images
+        assert all(image["alt"] and image["src"].startswith("data:image/png;base64,") for image in page.images)
+        assert set(page.links) <= set(pages)
+    assert len(pages["report.html"].images) > 25
+    text = (folder / "report.html").read_text()
+    assert "the density of what a generator makes is not known" in text
+    assert "certified within" in text or "NOT CERTIFIED" in text
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.parametrize("name", ["report.html", "pretraining.html"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_pages_render_in_a_browser(report, tmp_path, name, width):
+    """No message in the console, every picture loads, and nothing is wider than the window."""
+    text = (report[0] / name).read_text()
+    probe = """<script>addEventListener("load", () => {
+      const broken = [...document.images].filter(image => !image.naturalWidth);
+      const wide = document.documentElement.scrollWidth > innerWidth;
+      document.title = `${document.images.length} pictures, ${broken.length} broken, ${wide ? "too wide" : "fits"}`;
+    });</script>"""
+    text = text.replace(' loading="lazy"', "")
+    (tmp_path / name).write_text(text.replace("</body>", probe + "</body>"))
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
+    done = subprocess.run(
+        [
+            "chromium",
+            *options.split(),
+            "--disable-sync",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={width},1000",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            (tmp_path / name).as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    assert title[1] == f"{text.count('<img ')} pictures, 0 broken, fits"
+    assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "mnits"), "did you mean 'mnist'"),
+        (("--device", "gpx"), "expected 'cpu', 'gpu' or 'auto'"),
+        (("--models", "RBM,foo"), "found models ['foo']"),
+        (("--seeds", "0"), "--seeds 0"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, arguments, message):
+    done = command("--out", str(tmp_path / "out"), *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_with_results_is_gone_on_with_or_left_alone(report, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(report[0], folder)
+    refused = command("--budget", "0.05", "--out", str(folder))
+    assert "write --resume to go on with it" in refused.stderr
+    other = command("--budget", "0.07", "--out", str(folder), "--resume")
+    assert "expected the same settings for --resume" in other.stderr
+    assert command("--budget", "0.05", "--out", str(folder), "--resume").returncode == 0
+    assert (folder / "results.jsonl").read_text() == (report[0] / "results.jsonl").read_text()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_access(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = command("--out", str(tmp_path / "closed" / "out"))
+    assert done.returncode == 1
+    assert "Permission denied" in done.stderr
+
+
+def test_results_without_a_folder_are_kept_in_memory():
+    results = Results()
+    results.add({"table": "codes", "model": "a", "seed": 1}, {"x": np.zeros(2)}, "codes-a")
+    assert results.has({"model": "a"})
+    assert not results.has({"model": "b"})
+    assert list(results.arrays) == ["codes-a"]
