@@ -3,18 +3,19 @@
     python -m demos.density --out out/density
 
 For each set, hidden units and weight decay are chosen by the log-likelihood of the validation rows, then the test rows are scored once. A
-machine with at most 2^25 states on one side has the exact ln Z, the others one between two sides (`ais.estimate`).
+machine with at most 2^25 states on one side has the exact ln Z, the others one between two sides (`ais.estimate`). A run that is stopped
+goes on with the next set when the command is given again.
 """
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from demos.command import arguments
+from demos.command import arguments, completed
 from ebm import PCD, RBM, ais, data, likelihood
 from ebm.training import SGD, Linear, Progress, WeightDecay
 
@@ -75,10 +76,11 @@ def run(name: str, quick: bool, device: str) -> dict[str, Any]:
 def main() -> None:
     """All four sets."""
     options = arguments(__doc__, "density")
-    results = {name: run(name, options.quick, options.device) for name in EPOCHS}
-    (options.out / "density.json").write_text(json.dumps({"quick": options.quick, **results}, indent=1) + "\n")
+    tasks = {name: partial(run, name, options.quick, options.device) for name in EPOCHS}
+    results = completed(options, "density", tasks, lambda found: f"{found['test']:.3f} test nats")
     print(f"\n{'test nats':26}{'independent':>12}{'RBM':>10}{'error':>8}{'hidden':>8}{'gap':>8}  ln Z")
-    for name, found in results.items():
+    for name in tasks:
+        found = results[name]
         row = f"{name:26}{found['independent units']:12.2f}{found['test']:10.3f}{found['standard error']:8.3f}"
         print(f"{row}{found['hidden units']:8}{found['gap']:8.3f}  {found['ln Z']}")
 
