@@ -189,7 +189,8 @@ def precisions(
     """A shorter run of the best rule, for the comparison of float32 and bfloat16 products."""
     recipe, epochs = RECIPES["best"], 2 if quick else 40
     rbm, snapshots = trained(recipe, train, epochs, folder, device, seed, precision)
-    estimate = ais.estimate(rbm, data=train, temperatures=100 if quick else 10_000, reverse=False, seed=1)
+    chains, temperatures = (50, 100) if quick else (500, 10_000)
+    estimate = ais.estimate(rbm, data=train, chains=chains, temperatures=temperatures, reverse=False, seed=1)
     nats = likelihood.log_probability(rbm, data.binarize(test, seed=1), estimate)
     return {"test": float(nats.mean()), "standard error": estimate.standard_error, "seconds": epochs * snapshots.pace}
 
