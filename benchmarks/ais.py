@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmarks.timing import Contestant, Process, in_turn, table, write_json
 from ebm import RBM
 from ebm.annealing import Path as Annealing
 from ebm.compute import gemm as products
+from ebm.compute import threads
 from ebm.compute.device import CPU
 from ebm.compute.gemm import gemm
 from ebm.compute.random import Stream
@@ -41,15 +43,23 @@ def machine(visible: int, hidden: int) -> RBM:
 
 
 def ours(visible: int, hidden: int, chains: int) -> Contestant:
-    """`Path.anneal`, from the biases alone to the machine."""
+    """`Path.anneal`, from the biases alone to the machine, in threads as `ais.estimate` does it."""
     rbm = machine(visible, hidden)
-    path, stream, total = Annealing(rbm, [rbm.visible.bias.copy()]), Stream(1, "benchmark"), np.zeros(chains)
+    path, total, calls = Annealing(rbm, [rbm.visible.bias.copy()]), np.zeros(chains), count()
     betas = np.linspace(0, 1, STEPS + 1)
+    part = -(-chains // threads.number(CPU))
+    blocks = [slice(start, min(start + part, chains)) for start in range(0, chains, part)]
 
     def call() -> None:
-        states = path.draw_base(chains, stream)
-        stream.advance_()
-        total[...] += path.anneal(states, betas, stream)
+        name = f"benchmark {next(calls)}"
+
+        def anneal(block: slice, proceed: Callable[[], None]) -> np.ndarray:
+            stream = Stream(1, name)
+            states = path.draw_base(block.stop - block.start, stream, block.start)
+            stream.advance_()
+            return path.anneal(states, betas, stream, block.start)
+
+        total[...] += np.concatenate(threads.over_blocks(CPU, blocks, anneal))
 
     return call, lambda: total
 

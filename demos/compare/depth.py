@@ -112,7 +112,7 @@ def measured(model: Autoencoder, problem: Problem) -> Found:
             continue
         chosen = np.concatenate([rows[:n] for rows in members])
         classifier = Classifier.on(model, len(members), seed=problem.seed)
-        classifier.fit(problem.rows[chosen], labels[chosen], epochs=100, batch_size=min(50, len(chosen)), optimizer=Adam(2e-3))
+        classifier.fit(problem.rows[chosen], labels[chosen], epochs=40, batch_size=min(50, len(chosen)), optimizer=Adam(2e-3))
         found.values[label(n)] = 100 * classifier.score(problem.test.images, problem.test.labels)
     return found
 
