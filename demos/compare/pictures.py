@@ -80,7 +80,7 @@ def pretraining(results: Results) -> dict[str, Figure]:
         return {}
     time, few = (Figure(figsize=(6.5, 2.4 * len(depth.DEPTHS)), layout="constrained") for _ in range(2))
     for figure, names in (
-        (time, ("seconds", "squared error of validation images")),
+        (time, ("seconds", "squared error")),
         (few, ("labels a class", "test images told, %")),
     ):
         figure.subplots(len(depth.DEPTHS), sharex=True)
@@ -98,8 +98,10 @@ def pretraining(results: Results) -> dict[str, Figure]:
             time.axes[number].plot(x, y, color=color, label=start)
             told = [(n, record["values"][depth.label(n)]) for n in depth.LABELS if depth.label(n) in record["values"]]
             few.axes[number].plot(*zip(*told, strict=True), "o-", color=color, label=start) if told else None
-    for axes in (*time.axes, *few.axes):
-        axes.set_xscale("log") if axes in few.axes else axes.set_yscale("log")
+    for axes in few.axes:
+        axes.set_xscale("log")
+        axes.set_xticks(depth.LABELS, map(str, depth.LABELS))
+        axes.minorticks_off()
     for figure in (time, few):
         figure.axes[0].legend(frameon=False, fontsize=8)
     return {"reconstruction": time, "few labels": few}
