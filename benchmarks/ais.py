@@ -2,8 +2,8 @@
 
     python -m benchmarks.ais --peers torch
 
-100 chains of a machine of 784 x 500 binary units move along the same inverse temperatures, in float32 with log-weights in float64.
-Before timing, the estimates of ln Z are compared. The last line is how long Salakhutdinov & Murray's 14,500 temperatures take.
+100 chains of a machine of 784 x 500 binary units (`--machine FILE`: of a trained one) move along the same inverse temperatures, in
+float32 with log-weights in float64. Before timing, the estimates of ln Z are compared. The last line is how long Salakhutdinov & Murray's 14,500 temperatures take.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from ebm.compute.gemm import gemm
 from ebm.compute.random import Stream
 
 # A call of a contestant moves its chains through so many temperatures.
-STEPS = 100
+STEPS = 500
 PUBLISHED = 14_500
 
 
-def machine(visible: int, hidden: int) -> RBM:
-    """Random weights large enough that the weights of chains differ, biases as of images."""
+def machine(visible: int, hidden: int, path: Path | None) -> RBM:
+    """The machine saved at `path`; else random weights large enough that the weights of chains differ, biases as of images."""
+    if path is not None:
+        return RBM.load(path, device="cpu")
     rng = np.random.default_rng(0)
     rbm = RBM(visible, hidden, device="cpu", seed=1)
     rbm.weights[...] = rng.normal(0, 0.08, rbm.weights.shape)
@@ -42,9 +44,9 @@ def machine(visible: int, hidden: int) -> RBM:
     return rbm
 
 
-def ours(visible: int, hidden: int, chains: int) -> Contestant:
+def ours(visible: int, hidden: int, chains: int, saved: Path | None) -> Contestant:
     """`Path.anneal`, from the biases alone to the machine, in threads as `ais.estimate` does it."""
-    rbm = machine(visible, hidden)
+    rbm = machine(visible, hidden, saved)
     path, total, calls = Annealing(rbm, [rbm.visible.bias.copy()]), np.zeros(chains), count()
     betas = np.linspace(0, 1, STEPS + 1)
     part = -(-chains // threads.number(CPU))
@@ -64,11 +66,11 @@ def ours(visible: int, hidden: int, chains: int) -> Contestant:
     return call, lambda: total
 
 
-def torch_eager(visible: int, hidden: int, chains: int) -> Contestant:
+def torch_eager(visible: int, hidden: int, chains: int, saved: Path | None) -> Contestant:
     """The same in eager PyTorch, on its own threads."""
     import torch
 
-    rbm = machine(visible, hidden)
+    rbm = machine(visible, hidden, saved)
     w, b, c = (torch.from_numpy(x.copy()) for x in (rbm.weights, rbm.visible.bias, rbm.hidden.bias))
     betas, total = np.linspace(0, 1, STEPS + 1), np.zeros(chains)
     softplus = torch.nn.functional.softplus
@@ -88,9 +90,9 @@ def torch_eager(visible: int, hidden: int, chains: int) -> Contestant:
     return call, lambda: total
 
 
-def products_alone(visible: int, hidden: int, chains: int) -> Contestant:
+def products_alone(visible: int, hidden: int, chains: int, saved: Path | None) -> Contestant:
     """The two products of each temperature in the same library: the floor."""
-    rbm = machine(visible, hidden)
+    rbm = machine(visible, hidden, saved)
     v, h = CPU.zeros((chains, visible), np.float32), CPU.zeros((chains, hidden), np.float32)
     up, down = CPU.zeros(h.shape, h.dtype), CPU.zeros(v.shape, v.dtype)
 
@@ -115,11 +117,15 @@ def main() -> None:
     parser.add_argument("--visible", type=int, default=784)
     parser.add_argument("--hidden", type=int, default=500)
     parser.add_argument("--chains", type=int, default=100)
+    parser.add_argument(
+        "--machine", type=Path, help="a saved RBM of Bernoulli units, whose states are as sparse as those of its data"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where to write the figures, for instance benchmarks/results/ais.json")
     options = parser.parse_args()
-    size = options.visible, options.hidden, options.chains
+    start = machine(options.visible, options.hidden, options.machine)
+    size = start.visible.units.size, start.hidden.units.size, options.chains, options.machine
     contestants = {"ours": Process(partial(ours, *size))}
     if options.peers:
         contestants["torch"] = Process(partial(torch_eager, *size))
@@ -135,7 +141,13 @@ def main() -> None:
     print(table(times, "ours"))
     print(f"{PUBLISHED} temperatures: {PUBLISHED * statistics.median(times['ours']):.1f} s")
     if options.json:
-        settings: dict[str, Any] = {"visible": size[0], "hidden": size[1], "chains": size[2], "temperatures": STEPS}
+        settings: dict[str, Any] = {
+            "visible": size[0],
+            "hidden": size[1],
+            "chains": size[2],
+            "temperatures": STEPS,
+            "trained": options.machine is not None,
+        }
         write_json(options.json, "AIS, one temperature", settings, times)
 
 
