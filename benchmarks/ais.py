@@ -3,7 +3,8 @@
     python -m benchmarks.ais --peers torch
 
 100 chains of a machine of 784 x 500 binary units (`--machine FILE`: of a trained one) move along the same inverse temperatures, in
-float32 with log-weights in float64. Before timing, the estimates of ln Z are compared. The last line is how long Salakhutdinov & Murray's 14,500 temperatures take.
+float32 with log-weights in float64. Before timing, the estimates of ln Z are compared. The last line is how long Salakhutdinov & Murray's
+14,500 temperatures take.
 """
 
 from __future__ import annotations
