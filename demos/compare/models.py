@@ -23,6 +23,8 @@ from .problem import Problem
 Train = Callable[[Problem], Any]
 # More epochs than any time suffices for.
 ENDLESS = 10**9
+# Temperatures and sweeps of annealing, for machines of small images and of others.
+EFFORT = ((1000, 200), (5000, 1000))
 _NO_DISTRIBUTION = "it has no distribution of images"
 
 
@@ -41,7 +43,7 @@ class Machine:
     def log_likelihood(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """ln p(v) of an RBM, lower bounds of the others, and the error of ln Z; `how` then says what they are."""
         machine = self.machine
-        temperatures, sweeps = (1000, 200) if self.small else (5000, 1000)
+        temperatures, sweeps = EFFORT[0 if self.small else 1]
         effort: dict[str, Any] = {"chains": 100, "temperatures": temperatures, "sweeps": sweeps, "seed": 1}
         if isinstance(machine, DBN):
             below = self.rows[:2000]
