@@ -1,10 +1,9 @@
-"""What all demos share: the command line, results that a run which is stopped goes on from, time, rows."""
+"""What all demos share: the command line, results that a run which is stopped goes on from, rows."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from ebm import data
-from ebm.training import Callback
-from ebm.training.loop import Run
 
 
 def arguments(doc: str | None, name: str) -> argparse.Namespace:
@@ -66,23 +63,3 @@ def training_and_test(name: str, rows: int | None = None) -> tuple[data.Dataset,
     some = None if test.labels is None else test.labels[:held]
     train = data.Dataset(images[:rows], None if labels is None else labels[:rows], first.shape)
     return train, data.Dataset(test.images[:held], some, test.shape)
-
-
-class Stopwatch(Callback):
-    """Seconds of training, over all layers and resumed runs."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def on_start(self, run: Run) -> None:
-        self.since = time.perf_counter()
-
-    def on_epoch(self, run: Run) -> None:
-        now = time.perf_counter()
-        self.seconds, self.since = self.seconds + now - self.since, now
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds = state["seconds"]

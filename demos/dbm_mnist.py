@@ -13,6 +13,7 @@ computed once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from demos.command import Stopwatch, arguments, completed, last_checkpoint, training_and_test
+from demos.command import arguments, completed, last_checkpoint, training_and_test
 from ebm import DBM, DBN, PCD, ais, data, likelihood, plots
-from ebm.training import SGD, Checkpoint, Linear, Progress, WeightDecay
+from ebm.training import SGD, Callback, Checkpoint, Linear, Progress, WeightDecay
+from ebm.training.loop import Run
 
 # Nats on the test images, and who published them.
 PUBLISHED = {
@@ -60,6 +62,26 @@ RECIPES = {
     "DBM 500-1000, silhouettes": Recipe(DBM, (500, 1000), (200, 200), 300, source="caltech101-silhouettes"),
     "DBN 500-2000, silhouettes": Recipe(DBN, (500, 2000), (500, 300), source="caltech101-silhouettes"),
 }
+
+
+class Stopwatch(Callback):
+    """Seconds of training, over all layers and resumed runs."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_start(self, run: Run) -> None:
+        self.since = time.perf_counter()
+
+    def on_epoch(self, run: Run) -> None:
+        now = time.perf_counter()
+        self.seconds, self.since = self.seconds + now - self.since, now
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds = state["seconds"]
 
 
 def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device: str) -> tuple[DBM | DBN, float]:

@@ -28,7 +28,7 @@ from ebm import Stack, data, plots
 from ebm.compute.random import Stream
 from ebm.plots.style import COLORS
 from ebm.training import Adam, Checkpoint, Cosine, Progress
-from neural import Autoencoder, Classifier, unroll
+from neural import Autoencoder, Classifier, evaluation, unroll
 from neural.corruption import Corruption, GaussianNoise, Masking, SaltAndPepper
 from neural.losses import SquaredError
 from neural.penalties import Contractive, KLSparsity
@@ -105,7 +105,7 @@ def restored(kind: str, train: np.ndarray, test: np.ndarray, epochs: int, device
     shown = [test[:10], noisy[:10], found["autoencoder"][:10]]
     title = f"test digits, with {kind}, restored"
     plots.images(np.concatenate(shown), (28, 28), columns=10, title=title).savefig(out / f"restored-{stem(kind)}.png", dpi=100)
-    return {name: float(((rows - test) ** 2).sum(axis=1, dtype=np.float64).mean()) for name, rows in found.items()}
+    return {name: evaluation.squared_error(test, rows) for name, rows in found.items()}
 
 
 def curve(n: int, seed: int) -> np.ndarray:

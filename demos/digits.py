@@ -16,6 +16,7 @@ import numpy as np
 from demos.command import arguments
 from ebm import PCD, RBM, data, plots
 from ebm.training import SGD, History, Linear, Progress, SparsityTarget, WeightDecay
+from neural.evaluation import squared_error
 
 
 def principal_components(train: np.ndarray, test: np.ndarray, size: int) -> np.ndarray:
@@ -23,11 +24,6 @@ def principal_components(train: np.ndarray, test: np.ndarray, size: int) -> np.n
     mean = train.mean(axis=0)
     _, _, axes = np.linalg.svd(train - mean, full_matrices=False)
     return (test - mean) @ axes[:size].T @ axes[:size] + mean
-
-
-def squared_error(rows: np.ndarray, reconstructions: np.ndarray) -> float:
-    """Summed over pixels, averaged over rows."""
-    return float(((rows - reconstructions) ** 2).sum(axis=1).mean())
 
 
 def main() -> None:

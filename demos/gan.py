@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from demos.command import Stopwatch, arguments, completed, last_checkpoint, training_and_test
+from demos.command import arguments, completed, last_checkpoint, training_and_test
 from ebm import data, plots
 from ebm.training import SGD, Adam, Checkpoint, History, Linear, Progress
 from neural import GAN, evaluation, load
@@ -45,11 +45,11 @@ def networks(name: str, device: str) -> tuple[GAN, dict[str, Any]]:
 def trained(name: str, train: np.ndarray, epochs: int, folder: Path, device: str) -> tuple[GAN, float]:
     """The model after training, and the seconds it took."""
     model, settings = networks(name, device)
-    watch, checkpoints = Stopwatch(), folder / "checkpoints"
-    callbacks = [Progress(), watch, History(folder / "history.csv"), Checkpoint(checkpoints, every_epochs=1, keep=1)]
+    history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"
+    callbacks = [Progress(), history, Checkpoint(checkpoints, every_epochs=1, keep=1)]
     model.fit(train, epochs=epochs, batch_size=100, callbacks=callbacks, resume=last_checkpoint(checkpoints), **settings)
     model.save(folder / "model.safetensors")
-    return model, watch.seconds
+    return model, history.rows[-1]["seconds"]
 
 
 def measured(

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from demos.command import Stopwatch, arguments, completed, last_checkpoint, training_and_test
+from demos.command import arguments, completed, last_checkpoint, training_and_test
 from ebm import data, plots
-from ebm.training import Adam, Checkpoint, Cosine, Progress
+from ebm.training import Adam, Checkpoint, Cosine, History, Progress
 from neural import VAE
 from neural.latent import attribute, interpolate, manifold, traverse
 from neural.losses import GaussianLikelihood
@@ -40,17 +40,17 @@ EPOCHS = {"k = 1": 300, "k = 50": 60, "gray levels": 10, "two numbers": 60, "fac
 
 def trained(model: VAE, rows: np.ndarray, epochs: int, folder: Path, **settings: Any) -> float:
     """Train by Adam with a rate that falls to zero, keep the model in `folder`, and say how many seconds it took."""
-    watch, checkpoints = Stopwatch(), folder / "checkpoints"
+    history, checkpoints = History(), folder / "checkpoints"
     options: dict[str, Any] = {"optimizer": Adam(Cosine(1e-3, 0.0, epochs)), "batch_size": 100} | settings
     model.fit(
         rows,
         epochs=epochs,
-        callbacks=[Progress(), watch, Checkpoint(checkpoints, every_epochs=2, keep=1)],
+        callbacks=[Progress(), history, Checkpoint(checkpoints, every_epochs=2, keep=1)],
         resume=last_checkpoint(checkpoints),
         **options,
     )
     model.save(folder / "model.safetensors")
-    return watch.seconds
+    return history.rows[-1]["seconds"]
 
 
 def likelihood(

@@ -28,6 +28,7 @@ from .line_search import LineSearch
 from .losses import BinaryCrossEntropy, Loss
 from .losses import from_config as loss_from_config
 from .network import Network
+from .step import Objective
 from .training import fit
 
 
@@ -157,26 +158,45 @@ class Autoencoder:
 
         Raises `ValueError` for data that the loss can't have as targets, before anything changes.
         """
-        self._check(data, "data")
-        self.loss.check(data, "data")
-        if validation is not None:
-            self._check(validation, "validation")
-            self.loss.check(validation, "validation")
+        return self._train(
+            self._objective,
+            data,
+            validation,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            penalties=penalties,
+            binarization=binarization,
+            callbacks=callbacks,
+            seed=seed,
+            resume=resume,
+        )
+
+    def _train(
+        self,
+        objective: Objective,
+        data: Any,
+        validation: Any,
+        *,
+        optimizer: Optimizer | LineSearch | None,
+        seed: int | None,
+        **options: Any,
+    ) -> Self:
+        """What `fit` does, down the gradient of `objective`."""
+        for rows, name in ((data, "data"), (validation, "validation")):
+            if rows is not None:
+                self._check(rows, name)
+                self.loss.check(rows, name)
         fit(
             self.parameters,
-            self._objective,
+            objective,
             data,
             device=self.device,
             dtype=self.network.dtype,
-            epochs=epochs,
-            batch_size=batch_size,
             optimizer=optimizer or Adam(1e-3),
-            penalties=penalties,
-            binarization=binarization,
             validate=None if validation is None else lambda: self._validate(validation),
-            callbacks=callbacks,
             seed=self.network.seed if seed is None else seed,
-            resume=resume,
+            **options,
         )
         return self
 

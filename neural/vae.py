@@ -14,7 +14,7 @@ from ebm.compute.device import Array, Device, device_of
 from ebm.compute.random import Stream
 from ebm.data.minibatches import Binarization, dense
 from ebm.training.callbacks import Callback
-from ebm.training.optimizers import Adam, Optimizer
+from ebm.training.optimizers import Optimizer
 from ebm.training.penalties import Penalty
 from ebm.training.schedules import Schedule, as_schedule
 from ebm.units.base import positive
@@ -25,7 +25,6 @@ from .initializers import Glorot, Initializer
 from .layers import Dense, GaussianSample, Layer, Shape, activation
 from .line_search import LineSearch
 from .losses import BinaryCrossEntropy, GaussianLikelihood, Loss
-from .training import fit
 
 # Rows, and draws for each, that are evaluated at once. Changing them changes which noise belongs to which draw.
 _ROWS, _DRAWS = 100, 50
@@ -197,27 +196,19 @@ class VAE(Autoencoder):
         """
         if bound not in ("elbo", "iwae"):
             raise ValueError(f"found bound={bound!r}; expected 'elbo' or 'iwae'")
-        for rows, name in ((data, "data"), (validation, "validation")):
-            if rows is not None:
-                self._check(rows, name)
-                self.loss.check(rows, name)
-        fit(
-            self.parameters,
+        return self._train(
             _Objective(self, as_schedule(beta), positive("samples", samples), bound),
             data,
-            device=self.device,
-            dtype=self.network.dtype,
+            validation,
             epochs=epochs,
             batch_size=batch_size,
-            optimizer=optimizer or Adam(1e-3),
+            optimizer=optimizer,
             penalties=penalties,
             binarization=binarization,
-            validate=None if validation is None else lambda: self._validate(validation),
             callbacks=callbacks,
-            seed=self.network.seed if seed is None else seed,
+            seed=seed,
             resume=resume,
         )
-        return self
 
     def _validate(self, rows: Any) -> Mapping[str, float]:
         with warnings.catch_warnings():

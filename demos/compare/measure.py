@@ -73,10 +73,10 @@ def codes(model: Any, problem: Problem, pictures: bool) -> Found:
         back = model.reconstruct(test)
         cut = np.clip(back, 1e-3, 1 - 1e-3)
         found.values |= {
-            "squared error": _error(back, test),
+            "squared error": evaluation.squared_error(test, back),
             "cross-entropy": -float((test * np.log(cut) + (1 - test) * np.log1p(-cut)).sum(axis=1, dtype=np.float64).mean()),
-            "denoising": _error(restored := model.reconstruct(noisy), test),
-            "inpainting": _error(completed := model.reconstruct(half), test),
+            "denoising": evaluation.squared_error(test, restored := model.reconstruct(noisy)),
+            "inpainting": evaluation.squared_error(test, completed := model.reconstruct(half)),
             "inference": len(test) / _seconds(lambda: model.reconstruct(test)),
         }
         if pictures:
@@ -151,7 +151,7 @@ def gallery(model: Any, problem: Problem) -> Found:
     }
     if codes.shape[1] == 2:
         arrays |= {"codes": codes[:2000], "plane": _plane(model, codes)}
-    return Found({"squared error": _error(model.reconstruct(test), test)}, {}, arrays)
+    return Found({"squared error": evaluation.squared_error(test, model.reconstruct(test))}, {}, arrays)
 
 
 def _plane(model: Any, codes: np.ndarray, side: int = 12) -> np.ndarray:
@@ -185,10 +185,6 @@ def _told(seen: np.ndarray, held: np.ndarray, problem: Problem) -> dict[str, flo
     if np.unique(labels, return_counts=True)[1].min() >= 10:
         found["10 labels a class"] = 100 * evaluation.few_labels(*given, 10, draws=5).value
     return found
-
-
-def _error(back: np.ndarray, rows: np.ndarray) -> float:
-    return float(((back - rows) ** 2).sum(axis=1, dtype=np.float64).mean())
 
 
 def _errors(model: Any, rows: np.ndarray) -> np.ndarray:
