@@ -3,8 +3,11 @@
     python -m demos.dbm_mnist --out out/dbm_mnist
 
 Trains one after the other a belief network 500-2000 and a deep Boltzmann machine 500-1000 on MNIST, then each within twenty minutes on two
-cores: 500-500-1000, the same machine without pretraining, plain and centered, and both models on Fashion-MNIST and on Caltech-101
-silhouettes. A run that is stopped goes on where it was when the command is given again.
+cores: 500-500-1000; 500-1000 with the published pretraining, and without any, plain and centered; and both models on Fashion-MNIST and on
+Caltech-101 silhouettes. A run that is stopped goes on where it was when the command is given again.
+
+A deep Boltzmann machine begins with an RBM as its first layer and small weights above it (`DBM.on`), where nothing else is said: from
+there it reached a better bound on held-out training images, in less time, than from the published pretraining.
 
 Bounds are means over the test rows of a lower bound of ln p(v), in nats: variational for the deep Boltzmann machines, by recognition for
 the belief networks, with ln Z between two sides (`ais.estimate`). Settings were chosen on held-out training images; test figures are
@@ -37,15 +40,14 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained on what, and for how many epochs: each layer of the pretraining, and for a DBM all layers together. Rates fall
-    linearly to zero."""
+    """What is trained on what. `epochs` are those of each layer and then, for a DBM, of all layers together; a DBM with one layer trained
+    alone begins with that RBM, one with all of them with the published pretraining. Rates fall linearly to zero."""
 
     model: type[DBM] | type[DBN]
     hidden: tuple[int, ...]
-    pretraining: tuple[int, ...] = ()
-    epochs: int = 0
+    layers: tuple[int, ...] = ()
+    together: int = 0
     centered: bool = True
-    rate: float = 0.05
     source: str = "mnist"
 
 
@@ -53,13 +55,14 @@ class Recipe:
 COPIES = 3
 RECIPES = {
     "DBN 500-2000": Recipe(DBN, (500, 2000), (300, 50)),
-    "DBM 500-1000": Recipe(DBM, (500, 1000), (100, 100), 200),
-    "DBM 500-500-1000": Recipe(DBM, (500, 500, 1000), (20, 20, 20), 25),
-    "DBM 500-1000, not pretrained": Recipe(DBM, (500, 1000), (), 50, centered=False),
-    "DBM 500-1000, centered, not pretrained": Recipe(DBM, (500, 1000), (), 50),
-    "DBM 500-1000, Fashion-MNIST": Recipe(DBM, (500, 1000), (30, 30), 30, source="fashion-mnist"),
-    "DBN 500-2000, Fashion-MNIST": Recipe(DBN, (500, 2000), (100, 15), source="fashion-mnist"),
-    "DBM 500-1000, silhouettes": Recipe(DBM, (500, 1000), (200, 200), 300, source="caltech101-silhouettes"),
+    "DBM 500-1000": Recipe(DBM, (500, 1000), (300,), 150),
+    "DBM 500-500-1000": Recipe(DBM, (500, 500, 1000), (100,), 37),
+    "DBM 500-1000, published pretraining": Recipe(DBM, (500, 1000), (40, 40), 48),
+    "DBM 500-1000, not pretrained": Recipe(DBM, (500, 1000), (), 65, centered=False),
+    "DBM 500-1000, centered, not pretrained": Recipe(DBM, (500, 1000), (), 65),
+    "DBM 500-1000, Fashion-MNIST": Recipe(DBM, (500, 1000), (100,), 46, source="fashion-mnist"),
+    "DBN 500-2000, Fashion-MNIST": Recipe(DBN, (500, 2000), (150, 20), source="fashion-mnist"),
+    "DBM 500-1000, silhouettes": Recipe(DBM, (500, 1000), (300,), 300, source="caltech101-silhouettes"),
     "DBN 500-2000, silhouettes": Recipe(DBN, (500, 2000), (500, 300), source="caltech101-silhouettes"),
 }
 
@@ -87,44 +90,48 @@ class Stopwatch(Callback):
 def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device: str) -> tuple[DBM | DBN, float]:
     """The model, and the seconds that its training took; goes on from the checkpoints in `folder`."""
     watch = Stopwatch()
-    epochs = [1 if quick else n for n in recipe.pretraining]
+    epochs = [1 if quick else n for n in recipe.layers]
     common: dict[str, Any] = {"batch_size": 250, "penalties": [WeightDecay(2e-5)], "binarization": "stochastic"}
-    model = recipe.model([train.shape[1], *recipe.hidden], device=device, seed=1)
-    if epochs:
-        per_layer = [{"epochs": n, "optimizer": SGD(Linear(0.2, 0.0, n))} for n in epochs]
-        settings = common | {"learning": PCD(1, chains=250), "centered": True, "callbacks": [Progress(), watch]}
-        where = folder / "pretraining"
-        if isinstance(model, DBM):
-            model.pretrain(train, per_layer=per_layer, folder=where, **settings)
-        else:
-            model.fit(train, layers=[0], per_layer=per_layer, folder=where, **settings)
-            # the bound is about bits: what comes of them is another distribution than what comes of gray levels
-            bits = (
-                train
-                if set(np.unique(train)) <= {0, 1}
-                else np.concatenate([data.binarize(train, seed=s) for s in range(COPIES)])
-            )
-            model.fit(bits, per_layer=per_layer, folder=where, **settings)
-    if isinstance(model, DBM):
-        checkpoints, n = folder / "joint", 1 if quick else recipe.epochs
-        model.fit(
-            train,
-            epochs=n,
-            learning=PCD(2, chains=250, mean_field=5),
-            optimizer=SGD(Linear(recipe.rate, 0.0, n)),
-            centered=recipe.centered,
-            callbacks=[Progress(), watch, Checkpoint(checkpoints, every_epochs=1, keep=1)],
-            resume=last_checkpoint(checkpoints),
-            **common,
-        )
-    return model, watch.seconds
+    alone = common | {
+        "per_layer": [{"epochs": n, "optimizer": SGD(Linear(0.2, 0.0, n))} for n in epochs],
+        "folder": folder / "layers",
+        "learning": PCD(1, chains=250),
+        "centered": True,
+        "callbacks": [Progress(), watch],
+    }
+    sizes = [train.shape[1], *recipe.hidden]
+    if recipe.model is DBN:
+        dbn = DBN(sizes, device=device, seed=1).fit(train, layers=[0], **alone)
+        # the bound is about bits: what comes of them is another distribution than what comes of gray levels
+        gray = not set(np.unique(train)) <= {0, 1}
+        bits = np.concatenate([data.binarize(train, seed=s) for s in range(COPIES)]) if gray else train
+        return dbn.fit(bits, **alone), watch.seconds
+    if len(epochs) == 1:
+        first = DBN(sizes[:2], device=device, seed=1).fit(train, **alone)
+        dbm = DBM.on(first.top, sizes[2:])
+    else:
+        dbm = DBM(sizes, device=device, seed=1)
+        if epochs:
+            dbm.pretrain(train, **alone)
+    checkpoints, n = folder / "together", 1 if quick else recipe.together
+    dbm.fit(
+        train,
+        epochs=n,
+        learning=PCD(2, chains=250, mean_field=5),
+        optimizer=SGD(Linear(0.05, 0.0, n)),
+        centered=recipe.centered,
+        callbacks=[Progress(), watch, Checkpoint(checkpoints, every_epochs=1, keep=1)],
+        resume=last_checkpoint(checkpoints),
+        **common,
+    )
+    return dbm, watch.seconds
 
 
 def evaluated(name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, quick: bool) -> dict[str, Any]:
     """The bound on the test rows, between the sides of ln Z, and how tight it is for some of them."""
     rows = data.binarize(test, seed=1)
     effort: dict[str, Any] = (
-        {"chains": 20, "temperatures": 100, "sweeps": 20} if quick else {"chains": 200, "temperatures": 10_000, "sweeps": 2000}
+        {"chains": 20, "temperatures": 100, "sweeps": 20} if quick else {"chains": 100, "temperatures": 10_000, "sweeps": 1000}
     )
     if isinstance(model, DBN):
         below = data.binarize(train[:10_000], seed=2)

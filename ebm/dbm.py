@@ -65,6 +65,37 @@ class DBM(BoltzmannMachine):
         super().__init__(layers, connections, observed=observed, device=device, dtype=dtype, seed=seed, precision=precision)
         self._trained = False
 
+    @classmethod
+    def on(cls, machine: RBM | DBM, layers: Sequence[int | Units], *, seed: int | None = None) -> Self:
+        """A machine with further hidden `layers` on a trained RBM or chain, copied; `fit(..., centered=True)` trains all of them together.
+
+        The new weights are small draws, so it begins about as likely as `machine` makes the data: log p(v) is that of `machine` exactly
+        where they are zero. The machine stays as it is.
+
+        Raises `ValueError` for graphs other than a chain, and for machines with labels.
+
+        >>> DBM.on(RBM(784, 500, device="cpu"), [1000])
+        DBM(Bernoulli(784), Bernoulli(500), Bernoulli(1000), device='cpu', dtype='float32')
+        """
+        chain = [(i, i + 1) for i in range(len(machine.layers) - 1)]
+        if (
+            type(machine) not in (RBM, DBM)
+            or machine.observed != (0,)
+            or [(c.lower, c.upper) for c in machine.connections] != chain
+        ):
+            raise ValueError(f"found {machine}; expected an RBM, or a DBM that is a chain of layers without labels")
+        options: dict[str, Any] = {"device": machine.device, "dtype": machine.dtype, "precision": machine.precision}
+        given = [layer.units for layer in machine.layers]
+        found = cls([*given, *layers], **options, seed=machine.seed if seed is None else seed)
+        for old, new in zip(machine.connections, found.connections, strict=False):
+            new.weights[...] = old.weights
+        for below, layer in zip(machine.layers, found.layers, strict=False):
+            layer.bias[...] = below.bias
+            for name, array in below.units.own.items():
+                layer.units.own[name][...] = array
+        found._trained = True
+        return found
+
     def config(self) -> dict[str, Any]:
         """What a file says of this machine, besides its parameters."""
         return super().config() | {"trained": self._trained}

@@ -232,6 +232,24 @@ def test_a_branched_machine_learns_both_sides_and_one_from_the_other():
             assert (found == prototype).all(axis=1).mean() == pytest.approx(right, abs=0.04)
 
 
+@pytest.mark.parametrize("below", ["bernoulli", "gaussian", "deep"])
+def test_a_machine_on_another_has_its_likelihood(below):
+    visible = Gaussian(3, learn_variance=True) if below == "gaussian" else 3
+    source = DBM([3, 4, 2], dtype="float64", seed=3) if below == "deep" else RBM(visible, 4, dtype="float64", seed=3)
+    randomize_all(source)
+    before = source.parameters.buffer.copy()
+    dbm = DBM.on(source, [2, 3])
+    v = np.random.default_rng(1).random((5, 3)).round()
+    expected = likelihood.log_probability(source, v, likelihood.exact_log_partition(source))
+    for weights in dbm.weights[-2:]:
+        assert 0 < abs(weights).max() < 0.1
+        weights[...] = 0
+    found = likelihood.log_probability(dbm, v, likelihood.exact_log_partition(dbm))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    dbm.parameters.buffer[...] = 0
+    np.testing.assert_array_equal(source.parameters.buffer, before)
+
+
 def test_with_one_hidden_layer_it_is_the_rbm():
     rbm, dbm = RBM(9, 6, device="cpu", seed=1), DBM([9, 6], device="cpu", seed=1)
     for machine in (rbm, dbm):
@@ -405,6 +423,8 @@ def strong(dbm):
             lambda: DBM([9, 4, 3]).fit(ROWS, epochs=0, batch_size=4).pretrain(ROWS),
             "pretraining comes first and would undo that",
         ),
+        (lambda: DBM.on(RBM(9, 4), [3]).pretrain(ROWS), "pretraining comes first and would undo that"),
+        (lambda: DBM.on(DBM([9, 4, 3], labels=2), [3]), "expected an RBM, or a DBM that is a chain of layers without labels"),
         (lambda: DBM([9, 4, 3], [(0, 1), (1, 2)], observed=(0, 2)).pretrain(ROWS), "pretraining knows chains of layers"),
         (lambda: DBM([9, 4, 3]).pretrain(ROWS, per_layer=[{}], batch_size=4), "found 1 settings in per_layer for 2 layers"),
         (lambda: DBM([9, 4, 3]).transform(ROWS, layer=0), r"found layer=0 .*one of the hidden layers \[1, 2\]"),

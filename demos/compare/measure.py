@@ -62,6 +62,8 @@ class Found:
 def codes(model: Any, problem: Problem, pictures: bool) -> Found:
     """What the codes of a model are good for."""
     test, found = problem.test.images, Found({}, {}, {})
+    if pictures and hasattr(model, "filters"):
+        found.arrays["filters"] = model.filters[:, :40]
     for method in ("encode", "reconstruct"):
         if not callable(getattr(model, method, None)):
             found.notes[method] = _why(model, method)

@@ -1,7 +1,8 @@
 """The models that are compared, each a function from a `Problem` to a trained model.
 
 What is measured of a model is what it has of four methods: `encode(rows)`, `reconstruct(rows)`, `sample(n, seed=...)` and
-`log_likelihood(rows)`, which gives values and their errors. Where it lacks one, `lacks` may say why; `parameters` is their number.
+`log_likelihood(rows)`, which gives values and their errors. Where it lacks one, `lacks` may say why; `parameters` is their number, and
+`filters` the weights (pixels, units) between rows and the first layer, to be shown.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Machine:
         self.machine, self.rows, self.small = machine, rows, small
         self.encode, self.reconstruct = machine.encode, machine.reconstruct
         self.parameters = count(machine)
+        first = machine.layers[0] if isinstance(machine, DBN) else machine
+        self.filters = first.device.to_host(first.connections[0].weights)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Means of the visible units in the last of many steps from noise."""
@@ -68,6 +71,7 @@ class Variational:
     def __init__(self, vae: VAE) -> None:
         self.vae, self.parameters = vae, count(vae)
         self.encode, self.reconstruct, self.decode = vae.encode, vae.reconstruct, vae.decode
+        self.filters = first_weights(vae)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Means of p(x | z) at codes from the prior."""
@@ -87,6 +91,7 @@ class Coder:
     def __init__(self, model: Any, parameters: int) -> None:
         self.model, self.parameters = model, parameters
         self.encode, self.decode = model.encode, model.decode
+        self.filters = model.axes.T if isinstance(model, baselines.PCA) else first_weights(model)
 
     def reconstruct(self, rows: np.ndarray) -> np.ndarray:
         """What comes back of rows, as pixels."""
@@ -113,6 +118,11 @@ def count(model: Any) -> int:
         return sum(rbm.parameters.buffer.size for rbm in model.layers)
     parts = model.parts.values() if hasattr(model, "parts") else [model.parameters]
     return sum(segment.stop - segment.start for part in parts for segment in part.segments.values() if not segment.frozen)
+
+
+def first_weights(model: Autoencoder) -> np.ndarray:
+    """The weights (pixels, units) of an encoder's first layer."""
+    return model.device.to_host(model.network.layers[0].own["weights"])
 
 
 def hidden(problem: Problem) -> tuple[int, int]:

@@ -39,6 +39,9 @@ def _figures(problem: Problem, results: Results) -> Iterator[tuple[str, Figure]]
             model = name.removeprefix("generation-")
             yield f"samples of {model}", plots.images(found["samples"], shape, columns=8, title=f"samples of the {model}")
     for name, found in coders.items():
+        if "filters" in found:
+            yield f"filters of {name}", plots.filters(found["filters"], shape, columns=10, title=f"first layer of the {name}")
+    for name, found in coders.items():
         if "codes" in found and labels is not None and found["codes"].shape[1] > 1:
             yield f"codes of {name}", plots.embedding(found["codes"], np.asarray(labels)[: len(found["codes"])], title=name)
     if back:

@@ -125,6 +125,7 @@ def _whole(title: str, parts: Sequence[str]) -> str:
 
 _GRIDS: dict[str, tuple[str, ...]] = {
     "Samples": ("samples of ",),
+    "Filters of the first layer": ("filters of ",),
     "Maps of the codes": ("codes of ", "map of ", "plane of "),
     "One number of a code moved": ("traversals of ",),
     "Learning curves": ("learning curve of ",),
