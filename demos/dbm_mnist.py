@@ -92,27 +92,29 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
     watch = Stopwatch()
     epochs = [1 if quick else n for n in recipe.layers]
     common: dict[str, Any] = {"batch_size": 250, "penalties": [WeightDecay(2e-5)], "binarization": "stochastic"}
+    per_layer = [{"epochs": n, "optimizer": SGD(Linear(0.2, 0.0, n))} for n in epochs]
     alone = common | {
-        "per_layer": [{"epochs": n, "optimizer": SGD(Linear(0.2, 0.0, n))} for n in epochs],
         "folder": folder / "layers",
         "learning": PCD(1, chains=250),
         "centered": True,
         "callbacks": [Progress(), watch],
     }
     sizes = [train.shape[1], *recipe.hidden]
+    if recipe.model is DBN or len(epochs) == 1:
+        dbn = DBN(sizes[:2], device=device, seed=1).fit(train, per_layer=per_layer[:1], **alone)
     if recipe.model is DBN:
-        dbn = DBN(sizes, device=device, seed=1).fit(train, layers=[0], **alone)
-        # the bound is about bits: what comes of them is another distribution than what comes of gray levels
+        # from here the bound rises: it begins at the first RBM's log-likelihood
+        dbn.add(dbn.top.transposed(sizes[2]))
+        # and it is about bits: what comes of them is another distribution than what comes of gray levels
         gray = not set(np.unique(train)) <= {0, 1}
         bits = np.concatenate([data.binarize(train, seed=s) for s in range(COPIES)]) if gray else train
-        return dbn.fit(bits, **alone), watch.seconds
+        return dbn.fit(bits, per_layer=per_layer, **alone), watch.seconds
     if len(epochs) == 1:
-        first = DBN(sizes[:2], device=device, seed=1).fit(train, **alone)
-        dbm = DBM.on(first.top, sizes[2:])
+        dbm = DBM.on(dbn.top, sizes[2:])
     else:
         dbm = DBM(sizes, device=device, seed=1)
         if epochs:
-            dbm.pretrain(train, **alone)
+            dbm.pretrain(train, per_layer=per_layer, **alone)
     checkpoints, n = folder / "together", 1 if quick else recipe.together
     dbm.fit(
         train,

@@ -21,7 +21,7 @@ from .machine import BoltzmannMachine, Layer
 from .training.callbacks import Callback, Validation
 from .training.optimizers import Optimizer
 from .training.penalties import Penalty
-from .units import Units, from_config
+from .units import Bernoulli, Units, from_config
 
 
 class RBM(BoltzmannMachine):
@@ -101,6 +101,33 @@ class RBM(BoltzmannMachine):
     def draw_hidden(self, v: Array, stream: Stream) -> tuple[Array, Array]:
         """(E[h | v], h ~ p(h | v)) for the price of one."""
         return self.hidden.units.draw(self.hidden_field(v), stream)
+
+    def transposed(self, hidden: int | None = None) -> RBM:
+        """The machine upside down: W^T, and each layer in the other's place; `hidden` units, if more than this one has visible ones, begin
+        with small weights besides.
+
+        As the next layer of a belief network it is where the bound begins at this machine's ln p(v), and rises from there: `DBN([rbm])`,
+        `add(rbm.transposed())`, `fit(data)`. (Hinton, Osindero & Teh 2006, section 4.)
+
+        Raises `ValueError` for fewer hidden units, and for more of another type than binary.
+        """
+        units, size = self.visible.units, self.visible.units.size
+        if hidden is not None and (hidden < size or (hidden > size and units != Bernoulli(size))):
+            raise ValueError(f"found hidden={hidden} for {self}; expected {size}, or more where the visible units are binary")
+        options: dict[str, Any] = {
+            "device": self.device,
+            "dtype": self.dtype,
+            "precision": self.precision,
+            "seed": self.seed + 1,
+        }
+        found = RBM(self.hidden.units, units if hidden in (None, size) else Bernoulli(hidden), **options)
+        found.weights[:, :size] = self.weights.T
+        found.visible.bias[...] = self.hidden.bias
+        found.hidden.bias[:size] = self.visible.bias
+        for mine, theirs in ((found.visible.units.own, self.hidden.units.own), (found.hidden.units.own, units.own)):
+            for name, array in theirs.items():
+                mine[name][...] = array
+        return found
 
     @property
     def inputs(self) -> int:

@@ -40,13 +40,6 @@ def network(name, scale=1.0, **options):
     return dbn
 
 
-def transposed(rbm):
-    """The same machine upside down."""
-    top = RBM(rbm.outputs, rbm.inputs, device="cpu", dtype=rbm.dtype, precision=rbm.precision)
-    top.weights[...], top.visible.bias[...], top.hidden.bias[...] = rbm.weights.T, rbm.hidden.bias, rbm.visible.bias
-    return top
-
-
 def assert_average(draws, expected, variance):
     """The means over the columns of independent draws, to 5 standard errors."""
     error = np.abs(draws.mean(axis=0) - expected)
@@ -105,7 +98,7 @@ def test_exact_recognition_has_weights_without_variance():
     """Under its own transpose an RBM's posterior is exact (Hinton, Osindero, Teh 2006, section 4): each draw gives ln p(v)."""
     rbm = RBM(4, 3, device="cpu", dtype="float64")
     exact = randomize(rbm, 5, scale=1.5)
-    dbn = DBN([rbm, transposed(rbm)])
+    dbn = DBN([rbm, rbm.transposed()])
     v = binary_rows(4)
     log_p = np.log(exact.marginal(0))
     log_z = exact_log_partition(dbn.top)
@@ -115,7 +108,7 @@ def test_exact_recognition_has_weights_without_variance():
         np.testing.assert_allclose(importance_sampled(dbn, v, log_z, samples=samples), log_p, atol=1e-10)
     np.testing.assert_allclose(Belief(dbn).log_probability(v), log_p, atol=1e-10)
     # and another transpose on top changes nothing
-    deeper = DBN([rbm, transposed(rbm), transposed(transposed(rbm))])
+    deeper = DBN([rbm, rbm.transposed(), rbm.transposed().transposed()])
     np.testing.assert_allclose(recognition_bound(deeper, v, exact.log_partition), log_p, atol=1e-10)
 
 
@@ -140,21 +133,36 @@ def test_a_second_layer_trained_on_the_first_raises_the_bound():
     rows = np.tile(np.repeat(patterns, np.rint(probabilities * 16).astype(int), axis=0).astype(float), (4, 1))
     rbm = RBM(9, 6, device="cpu", dtype="float64", seed=1)
     rbm.fit(rows, epochs=600, batch_size=len(rows), optimizer=SGD(0.4, 0.5))
-    dbn = DBN([rbm, transposed(rbm)])
+    dbn = DBN([rbm])
+    dbn.add(rbm.transposed())
     before = Belief(dbn).bound(rows).mean()
     assert before == pytest.approx(Enumeration.of(rbm).log_likelihood(rows), abs=1e-10)
-    dbn.trained = 1
     dbn.fit(rows, epochs=150, batch_size=len(rows), learning=Exact(), optimizer=SGD(0.4, 0.5), binarization="stochastic")
     after = Belief(dbn)
     assert after.bound(rows).mean() > before + 0.1
     assert after.log_probability(rows).mean() > before + 0.1
 
 
+def test_a_wider_layer_begins_near_the_one_below_upside_down():
+    rbm = RBM(5, 3, device="cpu", dtype="float64", seed=1)
+    expected = randomize(rbm, 1).log_likelihood(binary_rows(5))
+    dbn = DBN([rbm, rbm.transposed(8)])
+    rows = binary_rows(5)
+    assert Belief(dbn).bound(rows).mean() == pytest.approx(expected, abs=0.01)
+    extra = dbn.top.weights[:, 5:]
+    assert 0 < abs(extra).max() < 0.1
+    sigma = RBM(Gaussian(4, learn_variance=True), 3, device="cpu", seed=1)
+    randomize(sigma, 2)
+    again = sigma.transposed().transposed()
+    for name in sigma.parameters:
+        np.testing.assert_array_equal(again.parameters[name], sigma.parameters[name])
+
+
 def test_rounded_products_are_left_out_of_the_probability():
     """Draws are recognized with rounded weights, which costs variance only: p is that of the weights as they are."""
     rbm = RBM(6, 5, device="cpu", precision="bfloat16")
     exact = randomize(rbm, 7, scale=3.0)
-    dbn, v = DBN([rbm, transposed(rbm)]), binary_rows(6).astype(np.float32)
+    dbn, v = DBN([rbm, rbm.transposed()]), binary_rows(6).astype(np.float32)
     weights = dbn.log_weights(np.tile(v, (3000, 1)), Stream(1)).reshape(3000, -1)
     weights = np.exp(weights - exact.log_partition - np.log(exact.marginal(0)))
     assert 1e-4 < weights.std(axis=0).max() < 0.5
@@ -576,6 +584,12 @@ def rbm(visible, hidden, **options):
             ValueError,
             r"has visible Bernoulli\(6\); expected Joint\(Bernoulli\(6\), Softmax\(2\)\)",
         ),
+        (
+            lambda: rbm(4, 3).transposed(3),
+            ValueError,
+            "found hidden=3 .*; expected 4, or more where the visible units are binary",
+        ),
+        (lambda: rbm(Gaussian(4), 3).transposed(5), ValueError, "found hidden=5 .*; expected 4, or more"),
         (lambda: DBN([rbm(4, 3), rbm(3, 2, dtype="float64")]), ValueError, "expected RBMs of one device and one dtype"),
         (lambda: DBN([ReplicatedSoftmax(4), 3, 2], labels=2), ValueError, "labels=2 beside ReplicatedSoftmax.*leave them out"),
         (lambda: DBN([ReplicatedSoftmax(4), 3], labels=2), ValueError, "labels=2 beside ReplicatedSoftmax"),

@@ -6,7 +6,7 @@ from belief import Belief
 from scipy.special import expit, logsumexp
 from scipy.stats import norm
 from strict import steps_without_waiting
-from test_dbn import network, transposed
+from test_dbn import network
 from test_machine import assert_same, host
 from test_rbm_resume import StopAt
 
@@ -396,7 +396,7 @@ def test_fine_tuning_from_exact_recognition_starts_at_rest():
     generator = np.random.default_rng(5)
     for key in rbm.parameters:
         rbm.parameters[key][...] = generator.normal(0, 1.5, rbm.parameters[key].shape)
-    dbn = DBN([rbm, transposed(rbm)])
+    dbn = DBN([rbm, rbm.transposed()])
     exact = Belief(dbn)
     chosen = generator.choice(len(exact.top), ROWS, p=np.exp(exact.log_p))
     found = learned(dbn, exact.rows, np.ascontiguousarray(exact.top[chosen]))["layer.0"]

@@ -17,6 +17,7 @@ from ebm.training import SGD, Adam, WeightDecay
 from ebm.units import Units
 from neural import GAN, VAE, Autoencoder, baselines, unroll
 from neural.corruption import SaltAndPepper
+from neural.layers import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sigmoid
 from neural.penalties import KLSparsity, StochasticContractive
 
 from .problem import Problem
@@ -172,33 +173,32 @@ def dbn(problem: Problem, sizes: Sequence[int | Units]) -> Machine:
 
 
 def dbm(problem: Problem, sizes: Sequence[int]) -> Machine:
-    """A deep Boltzmann machine: half of the time for pretraining, half for all layers together."""
-    machine = DBM([problem.width, *sizes], device=problem.device, seed=problem.seed)
-    share = 0.5 / len(sizes)
-    layers = [machine_settings(problem, f"layer {k + 1}", share) | {"centered": True} for k in range(len(sizes))]
-    machine.pretrain(problem.rows, per_layer=layers)
+    """A deep Boltzmann machine: half of the time for an RBM, its first layer, half for all layers together."""
+    first = RBM(problem.width, sizes[0], device=problem.device, seed=problem.seed)
+    first.fit(problem.rows, centered=True, **machine_settings(problem, "first layer", 0.5))
     settings = machine_settings(problem, "all layers", 0.5, 0.05)
     settings["learning"] = PCD(2, chains=settings["batch_size"], mean_field=5)
-    return _machine(machine.fit(problem.rows, centered=True, **settings), problem)
+    return _machine(DBM.on(first, sizes[1:]).fit(problem.rows, centered=True, **settings), problem)
 
 
-def _fine_tuned(model: Autoencoder, problem: Problem, share: float) -> Coder:
+def _fine_tuned(model: Autoencoder, problem: Problem, share: float, rate: float) -> Coder:
     clock, callbacks = problem.watched("fine-tuning" if share < 1 else "training", share)
-    model.fit(problem.rows, epochs=ENDLESS, batch_size=problem.batch, optimizer=Adam(clock.cosine(2e-3)), callbacks=callbacks)
+    model.fit(problem.rows, epochs=ENDLESS, batch_size=problem.batch, optimizer=Adam(clock.cosine(rate)), callbacks=callbacks)
     return Coder(model, count(model))
 
 
 def deep_autoencoder(problem: Problem) -> Coder:
     """A belief network with a linear code, unrolled and fine-tuned for two thirds of the time."""
     pretrained = _layers(problem, [*hidden(problem), Gaussian(problem.code)], 1 / 3)
-    return _fine_tuned(unroll(pretrained), problem, 2 / 3)
+    return _fine_tuned(unroll(pretrained), problem, 2 / 3, 1e-2 if problem.small else 2e-3)
 
 
 def autoencoder(problem: Problem, **options: Any) -> Coder:
-    """The same network from random weights; `options` make it sparse, denoising or contractive."""
-    options = {"code": "identity"} | options
+    """The same sizes with units that need no pretraining; `options` make it sparse, denoising or contractive."""
+    options = {"activation": "elu", "code": "identity"} | options
     sizes = [problem.width, *hidden(problem), problem.code]
-    return _fine_tuned(Autoencoder(sizes, device=problem.device, seed=problem.seed, **options), problem, 1.0)
+    model = Autoencoder(sizes, device=problem.device, seed=problem.seed, **options)
+    return _fine_tuned(model, problem, 1.0, 3e-3 if problem.small else 1e-3)
 
 
 def vae(problem: Problem, latent: int) -> Variational:
@@ -217,11 +217,24 @@ def vae(problem: Problem, latent: int) -> Variational:
 
 
 def gan(problem: Problem) -> Adversarial:
-    """A generative adversarial network of Goodfellow's kind."""
-    sizes: dict[str, Any] = {"hidden": 200, "units": 40} if problem.small else {"hidden": 600, "units": 120}
-    model = GAN.dense(problem.width, 20 if problem.small else 100, device=problem.device, seed=problem.seed, **sizes)
+    """A generative adversarial network of dense layers, with the normalization and the slopes of a DCGAN."""
+    units, latent = (128, 20) if problem.small else (500, 100)
+    generator: list[Layer] = []
+    for _ in range(2):
+        generator += [Dense(units), BatchNorm(), ReLU()]
+    discriminator: list[Layer] = []
+    for _ in range(2):
+        discriminator += [Dense(units), LeakyReLU(0.2)]
+    model = GAN(
+        [*generator, Dense(problem.width), Sigmoid()],
+        [*discriminator, Dense(1)],
+        latent=latent,
+        inputs=problem.width,
+        device=problem.device,
+        seed=problem.seed,
+    )
     clock, callbacks = problem.watched("training")
-    adam = Adam(clock.line(5e-4, 5e-5), beta1=0.5)
+    adam = Adam(clock.line(1e-3, 1e-4), beta1=0.5)
     model.fit(problem.rows, epochs=ENDLESS, batch_size=problem.batch, optimizer=adam, callbacks=callbacks)
     return Adversarial(model)
 
@@ -240,7 +253,7 @@ CODES: dict[str, Train] = {
     "DBM": lambda p: dbm(p, [hidden(p)[0], p.code]),
     "deep autoencoder": deep_autoencoder,
     "autoencoder": autoencoder,
-    "sparse autoencoder": lambda p: autoencoder(p, code="sigmoid", code_penalties=[KLSparsity(0.2, 0.5)]),
+    "sparse autoencoder": lambda p: autoencoder(p, code="sigmoid", code_penalties=[KLSparsity(0.2, 0.1)]),
     "denoising autoencoder": lambda p: autoencoder(p, corruption=SaltAndPepper(0.25)),
     "contractive autoencoder": lambda p: autoencoder(p, code_penalties=[StochasticContractive(0.1)]),
     "VAE": lambda p: vae(p, p.code),
