@@ -54,7 +54,7 @@ class Recipe:
 # How often the training images are binarized for the higher layers of a belief network; an epoch goes through all of that.
 COPIES = 3
 RECIPES = {
-    "DBN 500-2000": Recipe(DBN, (500, 2000), (300, 50)),
+    "DBN 500-2000": Recipe(DBN, (500, 2000), (300, 40)),
     "DBM 500-1000": Recipe(DBM, (500, 1000), (300,), 150),
     "DBM 500-500-1000": Recipe(DBM, (500, 500, 1000), (100,), 37),
     "DBM 500-1000, published pretraining": Recipe(DBM, (500, 1000), (40, 40), 48),
@@ -92,7 +92,9 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
     watch = Stopwatch()
     epochs = [1 if quick else n for n in recipe.layers]
     common: dict[str, Any] = {"batch_size": 250, "penalties": [WeightDecay(2e-5)], "binarization": "stochastic"}
-    per_layer = [{"epochs": n, "optimizer": SGD(Linear(0.2, 0.0, n))} for n in epochs]
+    # the second layer of a belief network goes on from the first, and would be thrown back by its rate
+    rates = (0.2, 0.05) if recipe.model is DBN else (0.2, 0.2)
+    per_layer = [{"epochs": n, "optimizer": SGD(Linear(rate, 0.0, n))} for n, rate in zip(epochs, rates, strict=False)]
     alone = common | {
         "folder": folder / "layers",
         "learning": PCD(1, chains=250),
