@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos.compare import compare, depth, measure, models, tables
+from demos.compare import compare, depth, measure, models, report, tables
 from demos.compare.__main__ import main
 from demos.compare.problem import Clock, problem
 from demos.compare.run import Results, tasks
@@ -172,6 +172,27 @@ def test_what_is_to_be_done():
     assert [t.model for t in tasks(["VAE"], {}, None, extras=True)] == ["VAE"] * 2 + [f"VAE, {n} numbers" for n in (2, 10, 20)]
 
 
+def test_the_verdict_on_pretraining_is_what_the_figures_say():
+    def said(*figures):
+        starts = dict(zip(depth.STARTS, figures, strict=True))
+        few = depth.label(depth.LABELS[0])
+        values = {start: {"squared error": error, few: told} for start, (error, told) in starts.items()}
+        records = [{"table": "pretraining", "model": depth.name(s, depth.DEPTHS[-1]), "values": v} for s, v in values.items()]
+        return report._verdict(records).split(". And ")
+
+    # random weights, RBMs, halved RBMs, denoising autoencoders, random weights with ELU
+    error, told = said((9, 40), (7, 50), (8, 60), (7.5, 55), (6, 58))
+    assert "RBMs, reaches 7 and beats" in error
+    assert "ELU, 6, do as well or better" in error
+    assert "halved RBMs, reaches 60 and beats" in told
+    assert "ELU, 58, do not close the gap" in told
+    error, told = said((5, 70), (7, 50), (8, 60), (7.5, 55), (9, 65))
+    assert "RBMs, reaches 7 and does not beat random weights of logistic units, 5" in error
+    assert "ELU, 9, do not close the gap" in error
+    assert "reaches 60 and does not beat" in told
+    assert "ELU, 65, do as well or better" in told
+
+
 class Page(HTMLParser):
     """Pictures, links and open tags of a page."""
 
@@ -199,7 +220,7 @@ def command(*arguments):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def written(tmp_path_factory):
     """The folder of a whole comparison of digits, with little time for each model and a small experiment on pretraining."""
     folder, printed = tmp_path_factory.mktemp("compare"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
@@ -212,8 +233,8 @@ def report(tmp_path_factory):
     return folder, printed.getvalue()
 
 
-def test_the_command_writes_tables_and_pages(report):
-    folder, printed = report
+def test_the_command_writes_tables_and_pages(written):
+    folder, printed = written
     records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert not [r for r in records if "failed" in r]
     for name in ("RBM", "DBN", "DBM", "deep autoencoder", "contractive autoencoder", "VAE", "GAN"):
@@ -239,9 +260,9 @@ def test_the_command_writes_tables_and_pages(report):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 @pytest.mark.parametrize("name", ["report.html", "pretraining.html"])
 @pytest.mark.parametrize("width", [390])
-def test_pages_render_in_a_browser(report, tmp_path, name, width):
+def test_pages_render_in_a_browser(written, tmp_path, name, width):
     """No message in the console, every picture loads, and nothing is wider than the window."""
-    text = (report[0] / name).read_text()
+    text = (written[0] / name).read_text()
     probe = """<script>addEventListener("load", () => {
       const broken = [...document.images].filter(image => !image.naturalWidth);
       const wide = document.documentElement.scrollWidth > innerWidth;
@@ -287,12 +308,12 @@ def test_mistakes_on_the_command_line(tmp_path, arguments, message):
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_with_results_is_gone_on_with_or_left_alone(report):
-    before = (report[0] / "results.jsonl").read_text()
-    assert "write --resume to go on with it" in command("--budget", "0.05", "--out", str(report[0])).stderr
-    other = command("--budget", "0.07", "--out", str(report[0]), "--resume")
+def test_a_folder_with_results_is_gone_on_with_or_left_alone(written):
+    before = (written[0] / "results.jsonl").read_text()
+    assert "write --resume to go on with it" in command("--budget", "0.05", "--out", str(written[0])).stderr
+    other = command("--budget", "0.07", "--out", str(written[0]), "--resume")
     assert "expected the same settings for --resume" in other.stderr
-    assert (report[0] / "results.jsonl").read_text() == before
+    assert (written[0] / "results.jsonl").read_text() == before
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

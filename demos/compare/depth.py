@@ -1,8 +1,8 @@
 """The experiment on layerwise pretraining: depth and initialization, the same time for all.
 
-Autoencoders of one to three hidden layers start from random weights, from RBMs, from RBMs trained for a deep Boltzmann machine, whose
-weights are halved, and from denoising autoencoders; half of the time goes to that, the rest (for random weights all of it) to
-backpropagation.
+Autoencoders of one to three hidden layers of logistic units start from random weights, from RBMs, from RBMs trained for a deep Boltzmann
+machine, whose weights are halved, and from denoising autoencoders; half of the time goes to that, the rest (for random weights all of it)
+to backpropagation. Beside them stands what has replaced pretraining: units that don't saturate (ELU), from random weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from neural.corruption import SaltAndPepper
 from neural.layers import Dense
 
 from .measure import Found
-from .models import ENDLESS, Train, machine_settings
+from .models import ENDLESS, Train, backpropagated, machine_settings
 from .problem import Problem
 
 DEPTHS = (1, 2, 3)
@@ -32,6 +32,11 @@ Start = Callable[[Problem, list[int], float], Autoencoder]
 def from_random(problem: Problem, sizes: list[int], share: float) -> Autoencoder:
     """Glorot's weights, whose variance fits the sizes of layers."""
     return Autoencoder(sizes, device=problem.device, seed=problem.seed)
+
+
+def from_random_elu(problem: Problem, sizes: list[int], share: float) -> Autoencoder:
+    """The same with exponential linear units."""
+    return Autoencoder(sizes, activation="elu", device=problem.device, seed=problem.seed)
 
 
 def from_rbms(problem: Problem, sizes: list[int], share: float) -> Autoencoder:
@@ -76,6 +81,7 @@ STARTS: dict[str, Start] = {
     "RBMs": from_rbms,
     "halved RBMs": from_halved_rbms,
     "denoising autoencoders": from_denoising,
+    "random weights, ELU": from_random_elu,
 }
 
 
@@ -86,17 +92,9 @@ def _per_layer(problem: Problem, sizes: Sequence[int], share: float) -> list[dic
 
 def trained(problem: Problem, start: Start, depth: int) -> Autoencoder:
     """The network after pretraining and backpropagation."""
-    share = 0.0 if start is from_random else 0.5
+    share = 0.0 if start in (from_random, from_random_elu) else 0.5
     model = start(problem, [problem.width, *[64 if problem.small else 300] * depth], share)
-    clock, callbacks = problem.watched("backpropagation", 1 - share)
-    return model.fit(
-        problem.rows,
-        epochs=ENDLESS,
-        batch_size=problem.batch,
-        optimizer=Adam(clock.cosine(2e-3)),
-        validation=problem.validation.images[:1000],
-        callbacks=callbacks,
-    )
+    return backpropagated(model, problem, "backpropagation", 1 - share, validation=problem.validation.images[:1000])
 
 
 def measured(model: Autoencoder, problem: Problem) -> Found:

@@ -181,16 +181,23 @@ def dbm(problem: Problem, sizes: Sequence[int]) -> Machine:
     return _machine(DBM.on(first, sizes[1:]).fit(problem.rows, centered=True, **settings), problem)
 
 
-def _fine_tuned(model: Autoencoder, problem: Problem, share: float, rate: float) -> Coder:
-    clock, callbacks = problem.watched("fine-tuning" if share < 1 else "training", share)
-    model.fit(problem.rows, epochs=ENDLESS, batch_size=problem.batch, optimizer=Adam(clock.cosine(rate)), callbacks=callbacks)
+def backpropagated(model: Autoencoder, problem: Problem, name: str, share: float, **options: Any) -> Autoencoder:
+    """The model after training by Adam for a share of the time; the run is called `name`. Logistic units take larger steps than others."""
+    logistic = isinstance(model.network.layers[1], Sigmoid)
+    rate = (1e-2 if logistic else 3e-3) if problem.small else (2e-3 if logistic else 1e-3)
+    clock, callbacks = problem.watched(name, share)
+    settings: dict[str, Any] = {"epochs": ENDLESS, "batch_size": problem.batch, "callbacks": callbacks}
+    return model.fit(problem.rows, optimizer=Adam(clock.cosine(rate)), **settings, **options)
+
+
+def _coder(model: Autoencoder) -> Coder:
     return Coder(model, count(model))
 
 
 def deep_autoencoder(problem: Problem) -> Coder:
     """A belief network with a linear code, unrolled and fine-tuned for two thirds of the time."""
     pretrained = _layers(problem, [*hidden(problem), Gaussian(problem.code)], 1 / 3)
-    return _fine_tuned(unroll(pretrained), problem, 2 / 3, 1e-2 if problem.small else 2e-3)
+    return _coder(backpropagated(unroll(pretrained), problem, "fine-tuning", 2 / 3))
 
 
 def autoencoder(problem: Problem, **options: Any) -> Coder:
@@ -198,7 +205,7 @@ def autoencoder(problem: Problem, **options: Any) -> Coder:
     options = {"activation": "elu", "code": "identity"} | options
     sizes = [problem.width, *hidden(problem), problem.code]
     model = Autoencoder(sizes, device=problem.device, seed=problem.seed, **options)
-    return _fine_tuned(model, problem, 1.0, 3e-3 if problem.small else 1e-3)
+    return _coder(backpropagated(model, problem, "training", 1.0))
 
 
 def vae(problem: Problem, latent: int) -> Variational:

@@ -95,22 +95,23 @@ def _verdict(records: Sequence[Mapping[str, Any]]) -> str:
         for start in depth.STARTS
         if "values" in record and record["model"] == depth.name(start, depth.DEPTHS[-1])
     }
-    plain = deepest.pop("random weights", None)
-    if plain is None or not deepest:
+    plain, modern = deepest.pop("random weights", None), deepest.pop("random weights, ELU", None)
+    if plain is None or modern is None or not deepest:
         return ""
     said = []
     for name, larger in (("squared error", False), (depth.label(depth.LABELS[0]), True)):
         values = {start: found[name] for start, found in deepest.items() if name in found}
-        if name not in plain or not values:
+        if not values or name not in plain or name not in modern:
             continue
         best = sorted(values, key=values.__getitem__, reverse=larger)[0]
-        ahead = values[best] > plain[name] if larger else values[best] < plain[name]
+        ahead, remains = ((x[name] < values[best]) == larger for x in (plain, modern))
         said.append(
             f"{name}: the best pretraining, {best}, reaches {tables.number(values[best])} and {'beats' if ahead else 'does not beat'} "
-            f"random weights with Glorot's variance and Adam, {tables.number(plain[name])}"
+            f"random weights of logistic units, {tables.number(plain[name])}; random weights with ELU, {tables.number(modern[name])}, "
+            f"{'do not close the gap' if remains else 'do as well or better without any pretraining'}"
         )
     layers = depth.DEPTHS[-1]
-    return f"With {layers} hidden layers and the same time for both, {'; '.join(said)}. One seed: differences may be noise."
+    return f"With {layers} hidden layers and the same time for both, {'. And '.join(said)}. One seed: differences may be noise."
 
 
 def _whole(title: str, parts: Sequence[str]) -> str:
