@@ -205,7 +205,9 @@ def command(doc: str | None, peers: Sequence[str] = (), rounds: int = 15, calls:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if peers:
         parser.add_argument("--peers", default=",".join(peers), help=f"comma-separated, of {', '.join(peers)}; or nothing")
-        parser.add_argument("--without", nargs="+", default=(), metavar="WORD", help="leave out whose names have one of these words")
+        parser.add_argument(
+            "--without", nargs="+", default=(), metavar="WORD", help="leave out whose names have one of these words"
+        )
     for name, size in ({"rounds": rounds, "calls": calls} | sizes).items():
         parser.add_argument(f"--{name}", type=int, default=size, metavar="N", help=f"by default {size}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures, machine, versions and commit")

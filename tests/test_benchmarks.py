@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -249,3 +252,28 @@ def test_a_step_that_is_elsewhere_on_the_device_is_refused(monkeypatch):
 
     with pytest.raises(SystemExit, match=r"of the weights are elsewhere on gpu than on the CPU; allowed are 1%"):
         gpu.check(training, "gpu")
+
+
+@pytest.mark.parametrize("replayed", [0, 1])
+def test_a_replay_is_compared_with_the_step(replayed, monkeypatch):
+    """With a CuPy whose capture runs the step, so that a replay has nothing left to do."""
+    from benchmarks import gpu
+
+    made = []
+
+    def training(device: str) -> timing.Training:
+        made.append(machines.training(SMALL))
+        return made[-1]
+
+    def launch(stream: Any) -> None:
+        for _ in range(replayed):
+            made[-1]()
+
+    graph = SimpleNamespace(debug_dot_str=lambda: '"node_0" "node_1" "node_0" -> "node_1"', launch=launch)
+    stream = MagicMock(end_capture=lambda: graph)
+    monkeypatch.setitem(sys.modules, "cupy", MagicMock(**{"cuda.Stream": lambda non_blocking: stream}))
+    if replayed:
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            gpu.check(training, "gpu")
+    else:
+        assert gpu.check(training, "gpu") == {"elsewhere": 0.0, "captured": 2}

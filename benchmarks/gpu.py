@@ -1,0 +1,295 @@
+"""Everything on a GPU in one command: checks, then this toolkit against PyTorch and the matrix products alone.
+
+    python -m benchmarks.gpu --json benchmarks/results/gpu.json
+    python -m benchmarks.gpu --only cd pcd --peers ""
+
+Checked are, for each step, that from one state it comes out as the CPU's; that it can be captured into a CUDA graph, which nothing that
+makes the host wait can be; how many nodes that has; and that its replay does what a step does. Timed are steps as `fit` calls them and
+captured ones, PyTorch's eager ones, those under torch.compile(mode="reduce-overhead"), and CD captured by hand; at float32, TF32 and
+bfloat16.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import ais, autoencoder, machines, networks, timing, vae
+from benchmarks.figures import table, write_json
+from benchmarks.machines import Machine, repeated
+from benchmarks.timing import Contestant, Entries, Make, Training
+from ebm.compute import device as devices
+from ebm.data.minibatches import Minibatches
+from ebm.training import Adam
+from neural import GAN
+from neural.adversarial import AdversarialStep
+from neural.layers import Dense, LeakyReLU, ReLU, Sigmoid
+
+# As the tests compare steps of two devices in float32; a sample may differ where rounding moves its probability across the uniform.
+RTOL, ATOL, SHARE = 1e-4, 2e-6, 0.01
+PRECISIONS = (None, "tf32", "bfloat16")
+
+
+# What devices are called in PyTorch.
+TORCH = {"gpu": "cuda", "cpu": "cpu"}
+# Forms of PyTorch's contestants, by name.
+MACHINE = {"torch": "tuned", "torch.compile": "compiled"}
+NETWORK = {"torch": "fused", "torch.compile": "compiled"}
+# Numbers of noise that a generator starts with.
+LATENT = 100
+# Steps before one is captured.
+WARM = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A training step: `training(precision=, device=)`, `in_torch(form=, precision=, device=)`, its `products` alone, and the forms of
+    PyTorch's; `checked` is the same with so many rows that contestants can be compared."""
+
+    training: Callable[..., Training]
+    in_torch: Callable[..., Contestant]
+    products: Callable[..., Contestant] | None
+    forms: Mapping[str, str]
+    checked: Subject | None = None
+
+
+def gan(visible: int, hidden: int, batch: int, precision: str | None = None, device: str = "cpu") -> Training:
+    """What `GAN.fit` does: dense networks, from 100 numbers to rows, and from rows to one."""
+    made, judge = [Dense(hidden), ReLU(), Dense(visible), Sigmoid()], [Dense(hidden), LeakyReLU(0.2), Dense(1)]
+    model = GAN(made, judge, latent=LATENT, inputs=visible, device=device, seed=1)
+    batches = Minibatches(Machine((visible,), batch).data(), batch, device=model.device)
+    optimizer = Adam(2e-4, beta1=0.5)
+    step = AdversarialStep(model, optimizer, optimizer, steps_per_epoch=len(batches))
+    players = (model.generator, model.discriminator)
+    layers = [layer for player in players for layer in player.layers if layer.own]
+    return Training(
+        step, batches, lambda: [model.device.to_host(layer.own["weights"]) for layer in layers], model.device.synchronize
+    )
+
+
+def gan_in_torch(
+    visible: int, hidden: int, batch: int, form: str = "fused", precision: str | None = None, device: str = "cpu"
+) -> Contestant:
+    """The same in PyTorch."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    x = torch.from_numpy(Machine((visible,), batch).data()).to(device)
+    generator = nn.Sequential(nn.Linear(LATENT, hidden), nn.ReLU(), nn.Linear(hidden, visible), nn.Sigmoid()).to(device)
+    discriminator = nn.Sequential(nn.Linear(visible, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)).to(device)
+    layers = [layer for player in (generator, discriminator) for layer in player if isinstance(layer, nn.Linear)]
+    for layer, weights in zip(layers, gan(visible, hidden, batch).weights(), strict=True):
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(weights.T.copy()))
+            layer.bias.zero_()
+    make, judge = (torch.optim.Adam(p.parameters(), 2e-4, (0.5, 0.999), fused=True) for p in (generator, discriminator))
+    entropy = nn.functional.binary_cross_entropy_with_logits
+
+    def judged(v: Any, fake: Any) -> Any:
+        real, made = discriminator(v), discriminator(fake.detach())
+        return entropy(real, torch.full_like(real, 0.9)) + entropy(made, torch.zeros_like(made))
+
+    def fooled(fake: Any) -> Any:
+        made = discriminator(fake)
+        return entropy(made, torch.ones_like(made))
+
+    kind: Any = "compiled" if form == "compiled" else "plain"
+    making, judging, fooling = (repeated(f, kind, device) for f in (generator, judged, fooled))
+
+    def call() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            fake = making(torch.randn(batch, LATENT, device=device))
+            judge.zero_grad()
+            judging(x[torch.randint(len(x), (batch,), device=device)], fake).backward()
+            judge.step()
+            make.zero_grad()
+            fooling(fake).backward()
+            make.step()
+
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    return Contestant(call, lambda: [layer.weight.detach().cpu().numpy().T for layer in layers], wait)
+
+
+def _machine(machine: Machine, forms: Mapping[str, str] = MACHINE) -> Subject:
+    parts = partial(machines.training, machine), partial(machines.in_torch, machine), partial(machines.products_alone, machine)
+    return Subject(*parts, forms, None if machine == machine.checked else _machine(machine.checked, forms))
+
+
+def _network(problem: networks.Problem) -> Subject:
+    parts = partial(networks.training, problem), partial(networks.in_torch, problem), partial(networks.products_alone, problem)
+    return Subject(*parts, NETWORK, None if problem == problem.checked else _network(problem.checked))
+
+
+def subjects(quick: bool) -> dict[str, Subject]:
+    """All steps that are timed here but AIS, which trains nothing."""
+    rbm, dbm = ((60, 40), (60, 40, 50)) if quick else ((784, 512), (784, 500, 1000))
+    sizes = (60, 40) if quick else (784, 400)
+    many = Subject(partial(gan, *sizes, 4000), partial(gan_in_torch, *sizes, 4000), None, NETWORK)
+    return {
+        "cd": _machine(Machine(rbm), MACHINE | {"torch, graph": "graph"}),
+        "large": _machine(Machine((100, 100), 200) if quick else Machine((4096, 4096), 4096)),
+        "pcd": _machine(Machine(rbm, steps=10, chains=250)),
+        "dbm": _machine(Machine(dbm, steps=5, chains=100)),
+        "autoencoder": _network(autoencoder.problem((60, 40, 20, 5)) if quick else autoencoder.problem()),
+        "vae": _network(vae.problem(60, 40, 5) if quick else vae.problem()),
+        "gan": Subject(partial(gan, *sizes, 100), partial(gan_in_torch, *sizes, 100), None, NETWORK, many),
+    }
+
+
+def entries(subject: Subject, device: str, capture: bool) -> Entries:
+    """The contestants of a step at each precision."""
+    found: dict[str, tuple[str | None, Make]] = {}
+    for precision in PRECISIONS if subject.products else (None,):
+        name = f", {precision}" if precision else ""
+        for kind in (False, True) if capture else (False,):
+            make = partial(ours, subject.training, precision, device, kind)
+            found[f"ours{', captured' if kind else ''}{name}"] = None, make
+        for form, argument in subject.forms.items():
+            if argument != "graph" or device == "gpu":
+                peer = "compile" if argument == "compiled" else "torch"
+                make = partial(subject.in_torch, form=argument, precision=precision, device=TORCH[device])
+                found[f"{form}{name}"] = peer, make
+        if subject.products:
+            found[f"products alone{name}"] = None, partial(products, subject.products, precision, device)
+    return found
+
+
+def ours(training: Callable[..., Training], precision: str | None, device: str, capture: bool) -> Contestant:
+    """The step as `fit` calls it, or captured."""
+    made = training(precision=_set(precision, device), device=device)
+    return captured(made)[0] if capture else made.contestant()
+
+
+def products(alone: Callable[..., Contestant], precision: str | None, device: str) -> Contestant:
+    """The matrix products of a step."""
+    return alone(precision=_set(precision, device), device=device)
+
+
+def _set(precision: str | None, device: str) -> Any:
+    """A precision of `gemm`; TF32 is a setting of CuPy's, which it reads when it is imported, and nothing on a CPU."""
+    if precision != "tf32":
+        return precision
+    if device == "gpu":
+        os.environ["CUPY_TF32"] = "1"
+    return None
+
+
+def captured(training: Training) -> tuple[Contestant, int]:
+    """The step as one CUDA graph, and how many nodes that has. It goes on gathering the rows of the batch that was captured, and so isn't
+    compared with what learns from others."""
+    import cupy
+
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        for _ in range(WARM):  # compilation, and the memory of the step
+            training()
+        stream.synchronize()
+        stream.begin_capture()
+        try:
+            training()
+        finally:
+            graph = stream.end_capture()
+    nodes = len(set(re.findall(r"node_(\d+)", graph.debug_dot_str())))
+    return Contestant(partial(_replay, graph, stream, training), wait=stream.synchronize), nodes
+
+
+def _replay(graph: Any, stream: Any, training: Training) -> None:
+    """Launch the graph, which works in the memory of the training."""
+    graph.launch(stream)
+
+
+def check(training: Callable[..., Training], device: str) -> dict[str, Any]:
+    """What is found of a step: the share of weights that it leaves elsewhere than on the CPU, and the nodes of its graph, or why there is
+    none. Raises where a captured step does anything else than the step."""
+    weights, share = {}, 0.0
+    for name in ("cpu", device):
+        made = training(device=name)
+        made()
+        weights[name] = np.concatenate([array.ravel() for array in made.weights()])
+        share = 1 - float(np.isclose(weights[name], weights["cpu"], RTOL, ATOL).mean())
+    if share > SHARE:
+        raise SystemExit(f"{share:.2%} of the weights are elsewhere on {device} than on the CPU; allowed are {SHARE:.0%}")
+    if device == "cpu":
+        return {"elsewhere": share, "captured": "nothing on a CPU"}
+    plain, replayed = training(device=device), training(device=device)
+    try:
+        graph, nodes = captured(replayed)
+    except Exception as error:  # whatever it is, the rest is timed without
+        return {"elsewhere": share, "captured": f"{type(error).__name__}: {error}"}
+    graph.call()
+    graph.wait()
+    for _ in range(WARM + 1):
+        plain()
+    for x, y in zip(replayed.weights(), plain.weights(), strict=True):
+        np.testing.assert_allclose(x, y, RTOL, ATOL)
+    return {"elsewhere": share, "captured": nodes}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, check, time, print and write after each subject."""
+    parser = timing.command(__doc__, ("torch", "compile"), rounds=9, calls=100)
+    known = (*subjects(True), "ais")
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="SUBJECT", help=f"of {', '.join(known)}")
+    parser.add_argument("--device", choices=tuple(TORCH), default="gpu", help="cpu: rehearse without one; nothing is captured")
+    options = timing.parse(parser, arguments)
+    try:
+        device = devices.get(options.device)
+    except RuntimeError as error:
+        raise SystemExit(f"there is no GPU here, and nothing was timed: {error}") from error
+    name = device.xp.cuda.runtime.getDeviceProperties(0)["name"].decode() if options.device == "gpu" else "none, a rehearsal"
+    print(f"GPU: {name}")
+    seconds: dict[str, Any] = {}
+    ready: dict[str, Any] = {}
+    checks: dict[str, Any] = {}
+    for subject in options.only:
+        print(f"\n{subject}", flush=True)
+        checks[subject] = {}
+        try:
+            if subject == "ais":
+                found = timing.contest(options, annealing(options.quick, options.device), check=ais.check)
+            else:
+                found = contest(subjects(options.quick)[subject], options, checks[subject])
+        except (Exception, SystemExit) as error:  # the other subjects are timed nevertheless
+            traceback.print_exc()
+            checks[subject]["failed"] = str(error)
+        else:
+            seconds[subject], ready[subject] = found
+            print(table(found[0], [key for key in ("ours", "ours, captured") if key in found[0]], found[1]), flush=True)
+        if options.json:
+            write_json(options.json, "steps on a GPU", options, seconds, first_call=ready, checks=checks, gpu=name)
+    if failed := [key for key, value in checks.items() if "failed" in value]:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def contest(subject: Subject, options: Any, found: dict[str, Any]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Check a step, which `found` is told, and time it."""
+    found |= check(subject.training, options.device)
+    print(", ".join(f"{key}: {value}" for key, value in found.items()), flush=True)
+    small = entries(subject.checked or subject, options.device, False)
+    # what is compiled or captured is the eager code, and takes its time
+    eager = {name: entry for name, entry in small.items() if not any(word in name for word in ("compile", "graph"))}
+    return timing.contest(options, entries(subject, options.device, isinstance(found["captured"], int)), eager)
+
+
+def annealing(quick: bool, device: str) -> Entries:
+    """Temperatures of AIS."""
+    problem = ais.Chains(30, 20) if quick else ais.Chains()
+    return {
+        "ours": (None, partial(ais.ours, problem, device)),
+        "torch": ("torch", partial(ais.in_torch, problem, False, TORCH[device])),
+        "torch.compile": ("compile", partial(ais.in_torch, problem, True, TORCH[device])),
+        "products alone": (None, partial(ais.products_alone, problem, device)),
+    }
+
+
+if __name__ == "__main__":
+    main()
