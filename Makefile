@@ -18,7 +18,7 @@ check: $(VENV)/installed
 	$(BIN)/mypy
 
 demo: $(VENV)/installed
-	$(BIN)/python -m demos.digits --out out/digits
+	$(BIN)/python -m demos.compare --out out/compare --resume
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

@@ -86,7 +86,7 @@ def test_a_comparison_goes_on_where_it_was(tmp_path):
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"table": "codes", "mod')  # a killed run's last line
     compare("digits", seeds=2, **options)
-    assert calls == [1, 1, 2, 2]
+    assert calls == [1, 1, 1, 1, 2, 2]  # the first seed also for the memory
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(r["table"], r["seed"]) for r in records] == [("codes", 1), ("generation", 1), ("codes", 2), ("generation", 2)]
     assert (tmp_path / "results.jsonl").read_text().startswith(before)

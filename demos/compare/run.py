@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from neural.evaluation import FeatureSpace
 
@@ -136,15 +134,15 @@ def run(
 
 def _measured(problem: Problem, task: Task, pictures: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        with _memory() as grown:
-            start = time.perf_counter()
-            model = task.train(problem)
-            seconds = time.perf_counter() - start
+        costs = {"peak memory": _memory(problem, task)} if pictures and task.seeds is None else {}
+        start = time.perf_counter()
+        model = task.train(problem)
+        seconds = time.perf_counter() - start
         found = task.measure(model, problem, pictures)
     except Exception as error:  # whatever a model of one's own raises: the others go on
         return {"failed": f"{type(error).__name__}: {error}"}, {}
     clocks = [history.rows[-1]["seconds"] for history in problem.histories.values() if history.rows]
-    costs = {"training": sum(clocks) or seconds, "peak memory": grown[0] / 1e6}
+    costs["training"] = sum(clocks) or seconds
     if isinstance(parameters := getattr(model, "parameters", None), int):
         costs["parameters"] = float(parameters)
     curves = {name: history.rows for name, history in problem.histories.items()} if pictures else {}
@@ -167,21 +165,11 @@ def _space(problem: Problem, folder: Path | None) -> FeatureSpace | None:
     return space
 
 
-@contextmanager
-def _memory() -> Iterator[list[int]]:
-    """How many bytes the process grows by within the block, at most, looked at fifty times a second."""
-    process, grown, done = psutil.Process(), [0], threading.Event()
-    before = process.memory_info().rss
-
-    def look() -> None:
-        while not done.wait(0.02):
-            grown[0] = max(grown[0], process.memory_info().rss - before)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
+def _memory(problem: Problem, task: Task) -> float:
+    """The most megabytes of arrays and objects at once, in a run of a fiftieth of the time: looking slows training down."""
+    tracemalloc.start()
     try:
-        yield grown
+        task.train(problem.of(seconds=problem.seconds / 50))
+        return tracemalloc.get_traced_memory()[1] / 1e6
     finally:
-        grown[0] = max(grown[0], process.memory_info().rss - before)
-        done.set()
-        thread.join()
+        tracemalloc.stop()
