@@ -40,7 +40,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained on what. `epochs` are those of each layer and then, for a DBM, of all layers together; a DBM with one layer trained
+    """What is trained on what: `layers` are the epochs of each layer alone, `together` those of all. A DBM with one layer trained
     alone begins with that RBM, one with all of them with the published pretraining. Rates fall linearly to zero."""
 
     model: type[DBM] | type[DBN]
