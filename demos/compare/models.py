@@ -162,7 +162,8 @@ def _layers(problem: Problem, sizes: Sequence[int | Units], share: float) -> DBN
     per_layer = []
     for k, units in enumerate(sizes):
         real = isinstance(units, Gaussian)
-        settings = machine_settings(problem, f"layer {k + 1}", share / len(sizes), 0.002 if real else 0.2)
+        rate = 0.2 if not real else 0.02 if problem.small else 0.002
+        settings = machine_settings(problem, f"layer {k + 1}", share / len(sizes), rate)
         per_layer.append(settings | {"centered": not real})
     return dbn.fit(problem.rows, per_layer=per_layer)
 
@@ -172,13 +173,21 @@ def dbn(problem: Problem, sizes: Sequence[int | Units]) -> Machine:
     return _machine(_layers(problem, sizes, 1.0), problem)
 
 
-def dbm(problem: Problem, sizes: Sequence[int]) -> Machine:
-    """A deep Boltzmann machine: half of the time for an RBM, its first layer, half for all layers together."""
-    first = RBM(problem.width, sizes[0], device=problem.device, seed=problem.seed)
-    first.fit(problem.rows, centered=True, **machine_settings(problem, "first layer", 0.5))
+def dbm(problem: Problem, sizes: Sequence[int], pretrained: bool) -> Machine:
+    """A deep Boltzmann machine: half of the time for its layers one by one, or for an RBM as its first, half for all layers together.
+
+    An RBM below makes for the better distribution, and layers above that take little part in it; codes need the published pretraining.
+    """
+    if pretrained:
+        machine, share = DBM([problem.width, *sizes], device=problem.device, seed=problem.seed), 0.5 / len(sizes)
+        layers = [machine_settings(problem, f"layer {k + 1}", share) | {"centered": True} for k in range(len(sizes))]
+        machine.pretrain(problem.rows, per_layer=layers)
+    else:
+        first = RBM(problem.width, sizes[0], device=problem.device, seed=problem.seed)
+        machine = DBM.on(first.fit(problem.rows, centered=True, **machine_settings(problem, "first layer", 0.5)), sizes[1:])
     settings = machine_settings(problem, "all layers", 0.5, 0.05)
     settings["learning"] = PCD(2, chains=settings["batch_size"], mean_field=5)
-    return _machine(DBM.on(first, sizes[1:]).fit(problem.rows, centered=True, **settings), problem)
+    return _machine(machine.fit(problem.rows, centered=True, **settings), problem)
 
 
 def backpropagated(model: Autoencoder, problem: Problem, name: str, share: float, **options: Any) -> Autoencoder:
@@ -257,7 +266,7 @@ CODES: dict[str, Train] = {
     "PCA": principal_components,
     "RBM": lambda p: rbm(p, p.code),
     "DBN": lambda p: dbn(p, [*hidden(p), Gaussian(p.code)]),
-    "DBM": lambda p: dbm(p, [hidden(p)[0], p.code]),
+    "DBM": lambda p: dbm(p, [hidden(p)[0], p.code], True),
     "deep autoencoder": deep_autoencoder,
     "autoencoder": autoencoder,
     "sparse autoencoder": lambda p: autoencoder(p, code="sigmoid", code_penalties=[KLSparsity(0.2, 0.1)]),
@@ -272,7 +281,7 @@ SIZES = (2, 10, 20)
 GENERATION: dict[str, Train] = {
     "RBM": lambda p: rbm(p, 128 if p.small else 500),
     "DBN": lambda p: dbn(p, [128, 256] if p.small else [500, 1000]),
-    "DBM": lambda p: dbm(p, [128, 128] if p.small else [500, 500]),
+    "DBM": lambda p: dbm(p, [128, 128] if p.small else [500, 500], False),
     "VAE": lambda p: vae(p, 10 if p.small else 50),
     "GAN": gan,
     "deep autoencoder": deep_autoencoder,

@@ -67,7 +67,7 @@ def _paths(
     yield "code sizes", _lines(["test images", *gallery], rows, shape, "")
     yield "interpolations", _lines(list(gallery), [found["path"] for found in gallery.values()], shape, "")
     for name, found in gallery.items():
-        title = f"{name}: one of them moved by {', '.join(f'{step:+d}' for step in STEPS)}"
+        title = f"{name}: one moved by ±100, ±10, ±1"
         yield f"traversals of {name}", plots.images(found["moved"], shape, columns=len(STEPS), title=title)
         if "plane" in found:
             yield f"plane of {name}", plots.images(found["plane"], shape, columns=12, title=f"{name}: the plane")
@@ -101,6 +101,8 @@ def pretraining(results: Results) -> dict[str, Figure]:
             time.axes[number].plot(x, y, color=color, label=start)
             told = [(n, record["values"][depth.label(n)]) for n in depth.LABELS if depth.label(n) in record["values"]]
             few.axes[number].plot(*zip(*told, strict=True), "o-", color=color, label=start) if told else None
+    for axes in time.axes:
+        axes.set_yscale("log")
     for axes in few.axes:
         axes.set_xscale("log")
         axes.set_xticks(depth.LABELS, map(str, depth.LABELS))
