@@ -45,8 +45,8 @@ class Recipe:
     rate: float = 1e-3
 
 
-DIGITS = Recipe(Bernoulli, (1000, 500, 250), 20, 150, (0.1, 0.1, 0.002))
-FACES = Recipe(Gaussian, (2000, 1000, 500), 20, 60, (0.001, 0.1, 0.002))
+DIGITS = Recipe(Bernoulli, (1000, 500, 250), 10, 80, (0.1, 0.1, 0.002))
+FACES = Recipe(Gaussian, (2000, 1000, 500), 10, 30, (0.001, 0.1, 0.002))
 
 
 def pretrained(recipe: Recipe, train: np.ndarray, code: int, folder: Path, epochs: int, device: str) -> DBN:
