@@ -136,7 +136,8 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
 def evaluated(
     name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, quick: bool, temperatures: int
 ) -> dict[str, Any]:
-    """The bound on the test rows, between the sides of ln Z, and how tight it is for some of them."""
+    """The bound on the test rows, between the sides of ln Z, and how tight it is for some of them; for a belief network also how likely its
+    first RBM alone makes them, which the layers above are to exceed."""
     rows = data.binarize(test, seed=1)
     chains, temperatures = (20, 100) if quick else (100, temperatures)
     effort: dict[str, Any] = {"chains": chains, "temperatures": temperatures, "sweeps": temperatures // 10}
@@ -149,13 +150,16 @@ def evaluated(
         nats = likelihood.recognition_bound(model, rows, estimate, samples=2 if quick else 20, seed=1)
         sampled = likelihood.importance_sampled(model, rows[:100], estimate, samples=10 if quick else 1000, seed=1)
         tightness, error = sampled - nats[:100], np.zeros(100)
+        first = ais.estimate(model.layers[0], data=train, seed=1, progress=True, **effort)
+        alone = {"first RBM": float(likelihood.log_probability(model.layers[0], rows, first).mean()), "its gap": first.gap}
     else:
         estimate = ais.estimate(model, data=train, seed=1, progress=True, **effort)
         nats = likelihood.lower_bound(model, rows, estimate)
         tightness, error = ais.tightness(model, rows[: 2 if quick else 20], temperatures=50 if quick else 2000, seed=1)
+        alone = {}
     print(f"{name}: {estimate}", flush=True)
     highest = max(side.log_partition for side in estimate.sides.values())
-    return {
+    return alone | {
         "test": float(nats.mean()),
         "test, by the highest side": float(nats.mean() + estimate.log_partition - highest),
         "standard error of the test mean": float(nats.std(ddof=1) / np.sqrt(len(nats))),
