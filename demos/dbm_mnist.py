@@ -92,7 +92,7 @@ class Stopwatch(Callback):
 def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device: str) -> tuple[DBM | DBN, float]:
     """The model, and the seconds that its training took; goes on from the checkpoints in `folder`."""
     watch = Stopwatch()
-    epochs = [1 if quick else n for n in recipe.layers]
+    epochs = [8 if quick else n for n in recipe.layers]
     common: dict[str, Any] = {"batch_size": 250, "penalties": [WeightDecay(2e-5)], "binarization": "stochastic"}
     # the second layer of a belief network goes on from the first, and would be thrown back by its rate
     rates = (0.2, 0.05) if recipe.model is DBN else (0.2, 0.2)
@@ -119,7 +119,7 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
         dbm = DBM(sizes, device=device, seed=1)
         if epochs:
             dbm.pretrain(train, per_layer=per_layer, **alone)
-    checkpoints, n = folder / "together", 1 if quick else recipe.together
+    checkpoints, n = folder / "together", 8 if quick else recipe.together
     dbm.fit(
         train,
         epochs=n,

@@ -56,6 +56,7 @@ def test_faces(tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "faces.json").read_text())
     for name in ("frey-faces", "olivetti-faces"):
         assert figures[name]["RBM, 12 hidden units, exact"] > figures[name]["mean alone: diagonal Gaussian"] + 20
+    assert results["DBN 500-2000"]["test"] > results["DBN 500-2000"]["first RBM"]
     assert len(list(tmp_path.glob("*.png"))) == 8
 
 
