@@ -34,6 +34,8 @@ Verb = Literal["sample", "mean", "mode"]
 States = list[Array]
 # For a layer, which units are held (boolean or 0/1, rows x size or broadcast to it) and at which values.
 Clamp = tuple[Array, Array]
+# The standard deviation of weights before any training.
+DEVIATION = 0.01
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Layer:
 
     units: Units
     bias: Array
+
+    def copy_(self, source: Layer) -> None:
+        """Take over the parameters of another layer of such units."""
+        self.bias[...] = source.bias
+        for name, array in source.units.own.items():
+            self.units.own[name][...] = array
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class BoltzmannMachine:
         self.seed = weights_stream.seed
         for connection in self.connections:
             connection.weights[...] = weights_stream.normal(connection.weights.shape, self.dtype)
-            connection.weights[...] *= self.dtype.type(0.01)
+            connection.weights[...] *= self.dtype.type(DEVIATION)
 
     def _bind(self, parameters: Parameters, units: Sequence[Units], connections: Sequence[tuple[int, int, str]]) -> None:
         """Make layers and connections views into `parameters`."""

@@ -122,11 +122,11 @@ class RBM(BoltzmannMachine):
         }
         found = RBM(self.hidden.units, units if hidden in (None, size) else Bernoulli(hidden), **options)
         found.weights[:, :size] = self.weights.T
-        found.visible.bias[...] = self.hidden.bias
-        found.hidden.bias[:size] = self.visible.bias
-        for mine, theirs in ((found.visible.units.own, self.hidden.units.own), (found.hidden.units.own, units.own)):
-            for name, array in theirs.items():
-                mine[name][...] = array
+        found.visible.copy_(self.hidden)
+        if found.outputs == size:
+            found.hidden.copy_(self.visible)
+        else:
+            found.hidden.bias[:size] = self.visible.bias
         return found
 
     @property

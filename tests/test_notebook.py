@@ -17,7 +17,7 @@ def kinds(notebook):
     ]
 
 
-def test_the_notebook_runs_and_shows_what_it_showed(monkeypatch):
+def test_the_notebook_runs_and_shows_what_it_showed():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the packages that run notebooks
         nbclient = pytest.importorskip("nbclient")
@@ -28,5 +28,7 @@ def test_the_notebook_runs_and_shows_what_it_showed(monkeypatch):
         for cell in notebook.cells:
             cell.source = cell.source.replace("budget=2", "budget=0.05")
         assert sum("budget=0.05" in cell.source for cell in notebook.cells) == 2
-        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(PATH.parents[2])}}).execute()
+        nbclient.NotebookClient(
+            notebook, timeout=120, coalesce_streams=True, resources={"metadata": {"path": str(PATH.parents[2])}}
+        ).execute()
     assert kinds(notebook) == shown

@@ -63,10 +63,11 @@ def compare(
 ) -> Comparison:
     """Train `models` (by name; by default all of them) and models of one's own on the images of `source`, and measure them all alike.
 
-    `source` is a data set's name, an array, a folder of images or a CSV file; `code` the size of codes, `budget` the seconds of training
-    for each model and seed. `own` are functions by name, from a `Problem` to a model with some of the methods `encode(rows)`,
-    `reconstruct(rows)`, `sample(n, seed=...)`, `log_likelihood(rows)`. `extras` are codes of several sizes, and the experiment on
-    pretraining. With a `folder` a comparison that was stopped goes on where it was.
+    `source` is a data set's name, an array, a folder of images or a CSV file; `code` the size of codes, `budget` the seconds of
+    training for each model and seed. `own` are functions by name, from a `Problem` to a model with some of the methods
+    `encode(rows)`, `reconstruct(rows)`, `sample(n, seed=...)`, `log_likelihood(rows)`; for the first seed they are called once more,
+    with a fiftieth of the time, for the memory. `extras` are codes of several sizes, and the experiment on pretraining. With a
+    `folder` a comparison that was stopped goes on where it was.
 
     Raises `ValueError` for unknown models, and as `demos.compare.problem.problem` does.
     """

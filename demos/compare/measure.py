@@ -43,7 +43,12 @@ COSTS: tuple[Metric, ...] = (
     ("parameters", "", False, "all that are trained"),
     ("training", "s", False, "seconds, compilation excluded where the budget ends it"),
     ("inference", "images/s", True, "test images through encoder and decoder, or samples of a model without encoder"),
-    ("peak memory", "MB", False, "most arrays and objects at once in training, looked at in a short run of its own"),
+    (
+        "peak memory",
+        "MB",
+        False,
+        "most arrays and objects on the host at once in training, looked at in a short run of its own",
+    ),
 )
 _PROBED = 10_000
 # How far a number of a code is moved.
