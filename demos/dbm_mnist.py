@@ -41,7 +41,8 @@ PUBLISHED = {
 @dataclass(frozen=True)
 class Recipe:
     """What is trained on what: `layers` are the epochs of each layer alone, `together` those of all. A DBM with one layer trained
-    alone begins with that RBM, one with all of them with the published pretraining. Rates fall linearly to zero."""
+    alone begins with that RBM, one with all of them with the published pretraining. Rates fall linearly to zero. `decay` of the weights
+    is that of `demos.rbm_mnist` and `demos.density`, which chose it."""
 
     model: type[DBM] | type[DBN]
     hidden: tuple[int, ...]
@@ -50,6 +51,7 @@ class Recipe:
     centered: bool = True
     source: str = "mnist"
     temperatures: int = 5000
+    decay: float = 2e-5
 
 
 # How often the training images are binarized for the higher layers of a belief network; an epoch goes through all of that.
@@ -64,8 +66,8 @@ RECIPES = {
     "DBM 500-1000, centered, not pretrained": Recipe(DBM, (500, 1000), (), 38),
     "DBM 500-1000, Fashion-MNIST": Recipe(DBM, (500, 1000), (60,), 26, source=FASHION),
     "DBN 500-2000, Fashion-MNIST": Recipe(DBN, (500, 2000), (80, 14), source=FASHION),
-    "DBM 500-1000, silhouettes": Recipe(DBM, (500, 1000), (200,), 250, source=SILHOUETTES),
-    "DBN 500-2000, silhouettes": Recipe(DBN, (500, 2000), (300, 200), source=SILHOUETTES),
+    "DBM 500-1000, silhouettes": Recipe(DBM, (500, 1000), (200,), 250, source=SILHOUETTES, temperatures=10_000, decay=1e-3),
+    "DBN 500-2000, silhouettes": Recipe(DBN, (500, 2000), (300, 200), source=SILHOUETTES, temperatures=10_000, decay=1e-3),
 }
 
 
@@ -93,7 +95,7 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
     """The model, and the seconds that its training took; goes on from the checkpoints in `folder`."""
     watch = Stopwatch()
     epochs = [8 if quick else n for n in recipe.layers]
-    common: dict[str, Any] = {"batch_size": 250, "penalties": [WeightDecay(2e-5)], "binarization": "stochastic"}
+    common: dict[str, Any] = {"batch_size": 250, "penalties": [WeightDecay(recipe.decay)], "binarization": "stochastic"}
     # the second layer of a belief network goes on from the first, and would be thrown back by its rate
     rates = (0.2, 0.05) if recipe.model is DBN else (0.2, 0.2)
     per_layer = [{"epochs": n, "optimizer": SGD(Linear(rate, 0.0, n))} for n, rate in zip(epochs, rates, strict=False)]
