@@ -3,15 +3,13 @@
     python -m benchmarks.gpu --json benchmarks/results/gpu.json
     python -m benchmarks.gpu --only cd pcd --peers ""
 
-Checked are, for each step, that from one state it comes out as the CPU's; that it can be captured into a CUDA graph, which nothing that
-makes the host wait can be; how many nodes that has; and that its replay does what a step does. Timed are steps as `fit` calls them and
-captured ones, PyTorch's eager ones, those under torch.compile(mode="reduce-overhead"), and CD captured by hand; at float32, TF32 and
-bfloat16.
+Checked are, for each step, that from one state it comes out as the CPU's; how many nodes its CUDA graph has, the gathering of the batch
+included; and that replayed steps do what steps do. Timed are steps as `fit` makes them, which captures them, uncaptured ones, PyTorch's
+eager ones, those under torch.compile(mode="reduce-overhead"), and CD captured by hand; at float32, TF32 and bfloat16.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -44,8 +42,8 @@ MACHINE = {"torch": "tuned", "torch.compile": "compiled"}
 NETWORK = {"torch": "fused", "torch.compile": "compiled"}
 # Numbers of noise that a generator starts with.
 LATENT = 100
-# Steps before one is captured.
-WARM = 3
+# So many, of which the last ones are replayed.
+STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -145,71 +143,39 @@ def subjects(quick: bool) -> dict[str, Subject]:
     }
 
 
-def entries(subject: Subject, device: str, capture: bool) -> Entries:
+def entries(subject: Subject, device: str) -> Entries:
     """The contestants of a step at each precision."""
     found: dict[str, tuple[str | None, Make]] = {}
     for precision in PRECISIONS if subject.products else (None,):
         name = f", {precision}" if precision else ""
-        for kind in (False, True) if capture else (False,):
-            make = partial(ours, subject.training, precision, device, kind)
-            found[f"ours{', captured' if kind else ''}{name}"] = None, make
+        options: dict[str, Any] = {"precision": precision, "device": device}
+        found[f"ours{name}"] = None, partial(ours, subject.training, options)
+        if device == "gpu":
+            found[f"ours, uncaptured{name}"] = None, partial(uncaptured, subject.training, options)
         for form, argument in subject.forms.items():
             if argument != "graph" or device == "gpu":
                 peer = "compile" if argument == "compiled" else "torch"
                 make = partial(subject.in_torch, form=argument, precision=precision, device=TORCH[device])
                 found[f"{form}{name}"] = peer, make
         if subject.products:
-            found[f"products alone{name}"] = None, partial(products, subject.products, precision, device)
+            found[f"products alone{name}"] = None, partial(subject.products, **options)
     return found
 
 
-def ours(training: Callable[..., Training], precision: str | None, device: str, capture: bool) -> Contestant:
-    """The step as `fit` calls it, or captured."""
-    made = training(precision=_set(precision, device), device=device)
-    return captured(made)[0] if capture else made.contestant()
+def ours(training: Callable[..., Training], options: Mapping[str, Any]) -> Contestant:
+    """The step as `fit` makes it."""
+    return training(**options).contestant()
 
 
-def products(alone: Callable[..., Contestant], precision: str | None, device: str) -> Contestant:
-    """The matrix products of a step."""
-    return alone(precision=_set(precision, device), device=device)
-
-
-def _set(precision: str | None, device: str) -> Any:
-    """A precision of `gemm`; TF32 is a setting of CuPy's, which it reads when it is imported, and nothing on a CPU."""
-    if precision != "tf32":
-        return precision
-    if device == "gpu":
-        os.environ["CUPY_TF32"] = "1"
-    return None
-
-
-def captured(training: Training) -> tuple[Contestant, int]:
-    """The step as one CUDA graph, and how many nodes that has. It goes on gathering the rows of the batch that was captured, and so isn't
-    compared with what learns from others."""
-    import cupy
-
-    stream = cupy.cuda.Stream(non_blocking=True)
-    with stream:
-        for _ in range(WARM):  # compilation, and the memory of the step
-            training()
-        stream.synchronize()
-        stream.begin_capture()
-        try:
-            training()
-        finally:
-            graph = stream.end_capture()
-    nodes = len(set(re.findall(r"node_(\d+)", graph.debug_dot_str())))
-    return Contestant(partial(_replay, graph, stream, training), wait=stream.synchronize), nodes
-
-
-def _replay(graph: Any, stream: Any, training: Training) -> None:
-    """Launch the graph, which works in the memory of the training."""
-    graph.launch(stream)
+def uncaptured(training: Callable[..., Training], options: Mapping[str, Any]) -> Contestant:
+    """The step operation by operation, in a process that captures nothing."""
+    devices.get(options["device"]).captures = False
+    return ours(training, options)
 
 
 def check(training: Callable[..., Training], device: str) -> dict[str, Any]:
-    """What is found of a step: the share of weights that it leaves elsewhere than on the CPU, and the nodes of its graph, or why there is
-    none. Raises where a captured step does anything else than the step."""
+    """What is found of a step: the share of weights that it leaves elsewhere than on the CPU, and the nodes of its graph. Raises where
+    replayed steps do anything else than steps."""
     weights, share = {}, 0.0
     for name in ("cpu", device):
         made = training(device=name)
@@ -219,19 +185,21 @@ def check(training: Callable[..., Training], device: str) -> dict[str, Any]:
     if share > SHARE:
         raise SystemExit(f"{share:.2%} of the weights are elsewhere on {device} than on the CPU; allowed are {SHARE:.0%}")
     if device == "cpu":
-        return {"elsewhere": share, "captured": "nothing on a CPU"}
-    plain, replayed = training(device=device), training(device=device)
+        return {"elsewhere": share, "nodes": "no graph on a CPU"}
+    on, plain, replayed = devices.get(device), training(device=device), training(device=device)
+    for _ in range(STEPS):
+        replayed()
+    on.captures = False
     try:
-        graph, nodes = captured(replayed)
-    except Exception as error:  # whatever it is, the rest is timed without
-        return {"elsewhere": share, "captured": f"{type(error).__name__}: {error}"}
-    graph.call()
-    graph.wait()
-    for _ in range(WARM + 1):
-        plain()
-    for x, y in zip(replayed.weights(), plain.weights(), strict=True):
-        np.testing.assert_allclose(x, y, RTOL, ATOL)
-    return {"elsewhere": share, "captured": nodes}
+        for _ in range(STEPS):
+            plain()
+        for x, y in zip(replayed.weights(), plain.weights(), strict=True):
+            np.testing.assert_allclose(x, y, RTOL, ATOL)
+        replay, _ = on.capture(plain)
+    finally:
+        on.captures = True
+    graph: Any = replay.__self__  # type: ignore[attr-defined]
+    return {"elsewhere": share, "nodes": len(set(re.findall(r"node_(\d+)", graph.debug_dot_str())))}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -263,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             checks[subject]["failed"] = str(error)
         else:
             seconds[subject], ready[subject] = found
-            print(table(found[0], [key for key in ("ours", "ours, captured") if key in found[0]], found[1]), flush=True)
+            print(table(found[0], [key for key in ("ours", "ours, uncaptured") if key in found[0]], found[1]), flush=True)
         if options.json:
             write_json(options.json, "steps on a GPU", options, seconds, first_call=ready, checks=checks, gpu=name)
     if failed := [key for key, value in checks.items() if "failed" in value]:
@@ -274,10 +242,10 @@ def contest(subject: Subject, options: Any, found: dict[str, Any]) -> tuple[dict
     """Check a step, which `found` is told, and time it."""
     found |= check(subject.training, options.device)
     print(", ".join(f"{key}: {value}" for key, value in found.items()), flush=True)
-    small = entries(subject.checked or subject, options.device, False)
+    small = entries(subject.checked or subject, options.device)
     # what is compiled or captured is the eager code, and takes its time
     eager = {name: entry for name, entry in small.items() if not any(word in name for word in ("compile", "graph"))}
-    return timing.contest(options, entries(subject, options.device, isinstance(found["captured"], int)), eager)
+    return timing.contest(options, entries(subject, options.device), eager)
 
 
 def annealing(quick: bool, device: str) -> Entries:

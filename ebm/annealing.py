@@ -11,11 +11,13 @@ For binary units this is the path of Salakhutdinov & Murray 2008, "On the quanti
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from .compute.device import Arena, Array
+from .compute.graph import Graph
 from .compute.kernels.annealing import anneal_kept, anneal_summed
 from .compute.random import Stream
 from .machine import BoltzmannMachine, States
@@ -98,18 +100,21 @@ class Path:
         # The three inverse temperatures that the kernels read, always in the same place.
         window = device.empty(3, np.float64)
         log_weights = (table[1:2] - table[0:1]) * self._linear(states)
-        arena = Arena()
+        arena, graph = Arena(), Graph(device)
         states = [None if x is None else x.copy() for x in states]
-        for k in range(1, len(betas)):
-            window[...] = table[k - 1 : k + 2]
+
+        def temperature(last: bool) -> None:
             with device.arena(arena):
                 for j in self.summed:
                     self._draw_summed(j, states, window, log_weights, stream, first_row)
-                if k + 1 < len(betas):
-                    moved = [self._draw_kept(i, states, window, log_weights, stream, first_row) for i in self.kept]
-                    for i, x in zip(self.kept, moved, strict=True):
-                        states[i] = x
-            stream.advance_()
+                for i in () if last else self.kept:
+                    self._draw_kept(i, states, window, log_weights, stream, first_row)
+                stream.advance_()
+
+        for k in range(1, len(betas)):
+            window[...] = table[k - 1 : k + 2]
+            last = k + 1 == len(betas)
+            graph(functools.partial(temperature, last), kind=last)
             done()
         return log_weights
 
@@ -124,14 +129,14 @@ class Path:
         field *= betas[1:2].astype(field.dtype)
         states[j] = units.sample(field, stream, first_row)
 
-    def _draw_kept(self, i: int, states: States, betas: Array, log_weights: Array, stream: Stream, first_row: int) -> Array:
-        units, field = self.machine.layers[i].units.like(states[i]), self.machine.field(i, states)
+    def _draw_kept(self, i: int, states: States, betas: Array, log_weights: Array, stream: Stream, first_row: int) -> None:
+        units = self.machine.layers[i].units.like(states[i])
         if isinstance(units, Bernoulli):
+            field = self.machine.field(i, states, out=states[i])
             anneal_kept(field, self.base[i], self.change[i], betas, log_weights, *stream.take(first_row))
-            return field
-        after = betas[1:2].astype(field.dtype)
+            return
+        field, after = self.machine.field(i, states), betas[1:2].astype(self.machine.dtype)
         field *= after
         field += (1 - after) * self.base[i]
-        x = units.sample(field, stream, first_row)
-        log_weights += (betas[2:3] - betas[1:2]) * (x * self.change[i]).sum(axis=1, dtype=np.float64)
-        return x
+        states[i][...] = units.sample(field, stream, first_row)
+        log_weights += (betas[2:3] - betas[1:2]) * (states[i] * self.change[i]).sum(axis=1, dtype=np.float64)

@@ -22,7 +22,7 @@ import numpy as np
 from . import sampling, storage
 from .compute import device as devices
 from .compute.device import Array, Device, device_of
-from .compute.gemm import Precision, gemm
+from .compute.gemm import PRECISIONS, Precision, gemm, prepared
 from .compute.random import Stream
 from .data.minibatches import in_blocks
 from .mean_field import downward, posterior
@@ -67,7 +67,8 @@ class BoltzmannMachine:
 
     `observed` are the numbers of the visible layers. A row of data holds their states side by side, in this order: images and labels of a
     machine with observed=(0, 3) are rows of 784 + 10 columns. All other layers are hidden. Weights start as N(0, 0.01^2) draws of
-    `seed`, biases as zeros. `precision="bfloat16"` rounds the operands of products.
+    `seed`, biases as zeros. A `precision`, "bfloat16" or "tf32", rounds the operands of products (see
+    `gemm`), nothing else.
 
     Raises `ValueError` when the connections can't be colored with two colors (such a machine has no two-block sweep), and for
     `observed` that aren't layers.
@@ -88,8 +89,10 @@ class BoltzmannMachine:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"found dtype={dtype!r}; expected 'float32' or 'float64'")
-        if precision not in (None, "bfloat16") or (precision and self.dtype != np.float32):
-            raise ValueError(f"found precision={precision!r} with dtype={dtype!r}; expected None, or 'bfloat16' with 'float32'")
+        if precision not in (None, *PRECISIONS) or (precision and self.dtype != np.float32):
+            raise ValueError(
+                f"found precision={precision!r} with dtype={dtype!r}; expected None, or 'bfloat16' or 'tf32' with 'float32'"
+            )
         self.precision: Precision = precision
         units = [as_units(layer) for layer in layers]
         self.observed = tuple(observed)
@@ -134,11 +137,11 @@ class BoltzmannMachine:
         self.connections = [Connection(i, j, name, parameters[name]) for i, j, name in connections]
         self._join()
 
-    def _join(self) -> None:
-        """For each layer its neighbors and the weights from them."""
+    def _join(self, precision: Precision = None) -> None:
+        """For each layer its neighbors and the weights from them, prepared for products of a `precision`."""
+        joined = [(c, prepared(c.weights, precision)) for c in self.connections]
         self._joined = [
-            [(c.upper, c.weights.T) for c in self.connections if c.lower == i]
-            + [(c.lower, c.weights) for c in self.connections if c.upper == i]
+            [(c.upper, w.T) for c, w in joined if c.lower == i] + [(c.lower, w) for c, w in joined if c.upper == i]
             for i in range(len(self.layers))
         ]
 
@@ -239,6 +242,15 @@ class BoltzmannMachine:
         """This machine, sharing its parameters, without rounded products: a partition function is that of the weights as they are."""
         machine = copy.copy(self)
         machine.precision = None
+        machine._join()
+        return machine
+
+    def prepared(self) -> Self:
+        """This machine, sharing its parameters, whose fields take the weights as they are now, rounded once for all products."""
+        if self.precision is None:
+            return self
+        machine = copy.copy(self)
+        machine._join(self.precision)
         return machine
 
     def require_finite(self) -> None:
@@ -272,16 +284,16 @@ class BoltzmannMachine:
             weights *= np.expand_dims(self.layers[i].units.deviation(), axis)
         return weights
 
-    def field(self, layer: int, states: Sequence[Array], beta: float = 1.0) -> Array:
+    def field(self, layer: int, states: Sequence[Array], beta: float = 1.0, out: Array | None = None) -> Array:
         """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with.
 
         Layers whose states are None are left out. The bias counts once for each draw of a connected layer of counts (see
-        `ReplicatedSoftmax`).
+        `ReplicatedSoftmax`). `out` may be the layer's own states, which aren't read.
         """
         joined = [(other, weights) for other, weights in self._joined[layer] if states[other] is not None]
         bias = self.layers[layer].bias
         rows = [states[other].shape[0] for other, _ in joined] or [x.shape[0] for x in states if x is not None] or [1]
-        field = self.device.empty((rows[0], self.layers[layer].units.size), self.dtype)
+        field = self.device.empty((rows[0], self.layers[layer].units.size), self.dtype) if out is None else out
         field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
         for repeats in self._repeats(layer, states):
             field *= repeats[:, None]
@@ -450,15 +462,17 @@ class BoltzmannMachine:
         if not rows:
             raise ValueError("found states of no rows; expected at least one row, over which the statistics are averaged")
         scale = factor / rows if weights is None else factor
+        # sums over rows are products too: one operation each, with the momentum in it
+        over = (self.device.zeros(rows, self.dtype) + self.dtype.type(1) if weights is None else weights)[None]
         for i, x in enumerate(states):
             for name, value in self.layers[i].units.statistics(x).items():
-                _accumulate(gradient[f"{name}.{i}"], _total(value, weights), scale, beta)
+                gemm(over, value, gradient[f"{name}.{i}"][None], alpha=scale, beta=beta)
         if centers is not None:
             states = [x - center for x, center in zip(states, centers, strict=True)]
         for i, x in enumerate(states):
             for repeats in self._repeats(i, states):
                 x = x * repeats[:, None]
-            _accumulate(gradient[f"bias.{i}"], _total(x, weights), scale, beta)
+            gemm(over, x, gradient[f"bias.{i}"][None], alpha=scale, beta=beta)
         for c in self.connections:
             lower, upper = states[c.lower], states[c.upper]
             if weights is not None:
@@ -468,7 +482,7 @@ class BoltzmannMachine:
                 # a bias loses dW times the other layer's center, computed from the rows: dW itself carries momentum here
                 for this, x, other, y in ((c.lower, lower, c.upper, upper), (c.upper, upper, c.lower, lower)):
                     along = gemm(y, centers[other][:, None], precision=self.precision)
-                    _accumulate(gradient[f"bias.{this}"], gemm(along.T, x, precision=self.precision)[0], -scale)
+                    gemm(along.T, x, gradient[f"bias.{this}"][None], alpha=-scale, beta=1.0, precision=self.precision)
 
     def check_states(self, layer: int, states: Array, name: str) -> None:
         """Raise unless `states` are (rows, size) of this machine's dtype on its device. Reads no values."""
@@ -506,19 +520,6 @@ class BoltzmannMachine:
     def __repr__(self) -> str:
         units = ", ".join(map(repr, (layer.units for layer in self.layers)))
         return f"{type(self).__name__}({units}, device={self.device.name!r}, dtype={str(self.dtype)!r})"
-
-
-def _total(rows: Array, weights: Array | None) -> Array:
-    return rows.sum(axis=0) if weights is None else gemm(weights[None], rows)[0]
-
-
-def _accumulate(target: Array, value: Array, scale: float, beta: float = 1.0) -> None:
-    """target = beta target + scale value; with beta = 0, what was in target doesn't matter (as in `gemm`)."""
-    if beta == 0:
-        target[...] = 0
-    elif beta != 1:
-        target *= target.dtype.type(beta)
-    target += target.dtype.type(scale) * value
 
 
 def _two_colors(layers: int, pairs: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .compute.device import Arena, Array
 from .compute.gemm import gemm
+from .compute.graph import Graph
 from .compute.random import Stream
-from .learning.rule import Chains, Rule, scheduled
+from .learning.rule import Chains, Rule, repeatable, scheduled
 from .training.optimizers import Optimizer, Update
 from .training.penalties import Penalty, SparsityTarget
 
@@ -55,20 +57,28 @@ class UpDown:
         self.stream.advance_()
         dbn.untie_()
         self.updates = {name: optimizer.start(parameters, penalties) for name, parameters in dbn.parts.items()}
-        self._arena = Arena()
+        self._arena, self._graph = Arena(), Graph(dbn.device)
 
     def __call__(self, v: Array) -> dict[str, Array]:
         """Learn from the batch `v` (rows, visible and labels)."""
+        progress = self.step / self.steps_per_epoch
+        betas = tuple(update.begin(progress) for update in self.updates.values())
+        rule, measured = scheduled(self.learning, progress), self.step % self.steps_per_epoch % self.measure_every == 0
+        work = functools.partial(self._learn, v, rule, dict(zip(self.updates, betas, strict=True)), measured)
+        metrics: dict[str, Array] = self._graph(work, (v,), (rule, betas, measured)) if repeatable(rule) else work()
+        self.step += 1
+        return metrics
+
+    def _learn(self, v: Array, rule: Rule, betas: Mapping[str, float], measured: bool) -> dict[str, Array]:
+        """The update on the device; the metrics where they are `measured`."""
         dbn, stream, top = self.dbn, self.stream, self.dbn.top
         recognition, generation = dbn.layers[:-1], dbn.generative
         with dbn.device.arena(self._arena):
-            progress = self.step / self.steps_per_epoch
-            betas = {name: update.begin(progress) for name, update in self.updates.items()}
             features, labels = dbn.apart(v)
             awake = [features]
             for rbm in recognition:
                 awake.append(rbm.sample_hidden(awake[-1], stream))
-            positive, negative = scheduled(self.learning, progress)(top, dbn.together(awake[-1], labels), self.chains, stream)
+            positive, negative = rule(top, dbn.together(awake[-1], labels), self.chains, stream)
             if callable(negative):
                 raise TypeError(
                     f"found learning={self.learning!r}, whose model's phase has no rows to pass down; write CD(3) or PCD(3)"
@@ -93,11 +103,10 @@ class UpDown:
                 for layer in rbm.layers:
                     layer.units.constrain_()
             stream.advance_()
-            self.step += 1
-            if (self.step - 1) % self.steps_per_epoch % self.measure_every:
+            if not measured:
                 return {}
             error = features - dbn.up_and_down(features)
-            metrics = getattr(self.learning, "metrics", None)
+            metrics = getattr(rule, "metrics", None)
             return {"reconstruction": (error * error).sum() / v.shape[0]} | ({} if metrics is None else metrics(self.chains))
 
     def _repeated(self, rows: Array, count: int) -> Array:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ebm.compute.device import Arena, Array, device_of
+from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.training.optimizers import Optimizer
 from ebm.training.parameters import Parameters
@@ -61,9 +63,9 @@ class _Player:
         # under the table of the parameters, which says what stands still
         self._target = network.parameters.over(self.update.gradient.buffer)
 
-    def begin(self, progress: float) -> Gradient:
-        """What the next update's derivatives are added to, after so many epochs."""
-        return Gradient(self._target, self.update.begin(progress))
+    def gradient(self, beta: float) -> Gradient:
+        """What the next update's derivatives are added to."""
+        return Gradient(self._target, beta)
 
     def apply_(self, gradient: Gradient) -> None:
         """Move the parameters."""
@@ -115,25 +117,32 @@ class AdversarialStep:
         )
         self.stream = Stream(seed, "learning", model.device)
         self.step = 0
-        self._arena = Arena()
+        self._arena, self._graph = Arena(), Graph(model.device)
 
     def __call__(self, batch: Array) -> dict[str, Array]:
         """Learn from the batch."""
-        model, progress, metrics = self.model, self.step / self.steps_per_epoch, dict[str, Array]()
+        progress = self.step / self.steps_per_epoch
+        betas = tuple(player.update.begin(progress) for player in (self._discriminator, self._generator))
+        metrics: dict[str, Array] = self._graph(functools.partial(self._learn, batch, *betas), (batch,), betas)
+        self.step += 1
+        return metrics
+
+    def _learn(self, batch: Array, discriminator_beta: float, generator_beta: float) -> dict[str, Array]:
+        """The updates on the device."""
+        model, metrics = self.model, dict[str, Array]()
         rows = batch.shape[0] // self.discriminator_steps
         with model.device.arena(self._arena):
             for k in range(self.discriminator_steps):
                 x = batch[k * rows : (k + 1) * rows]
                 fake, to_latent = model.generator(model.draw(rows, self.stream), self.stream)
-                gradient = self._discriminator.begin(progress)
+                gradient = self._discriminator.gradient(discriminator_beta)
                 metrics |= self.judge(x, fake, gradient)
                 self._discriminator.apply_(gradient)
-            gradient = self._generator.begin(progress)
+            gradient = self._generator.gradient(generator_beta)
             metrics |= self.fool(fake, to_latent, gradient)
             self._generator.apply_(gradient)
             metrics["diversity"] = _spread(fake) / device_of(x).xp.maximum(_spread(x), x.dtype.type(_LEAST_SPREAD))
-        self.stream.advance_()
-        self.step += 1
+            self.stream.advance_()
         return metrics
 
     def judge(self, x: Array, fake: Array, gradient: Gradient) -> dict[str, Array]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ebm.compute.device import Arena, Array
+from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.training.optimizers import Optimizer, Update
 from ebm.training.parameters import Parameters
@@ -47,7 +48,7 @@ class Step:
         self._target = parameters.over(self.update.gradient.buffer)
         self.stream = Stream(seed, "learning", parameters.device)
         self.step = 0
-        self._arena = Arena()
+        self._arena, self._graph = Arena(), Graph(parameters.device)
 
     def __call__(self, batch: Any) -> Mapping[str, Array]:
         """Learn from the batch; returns the objective's metrics, at the parameters before the update."""
@@ -55,9 +56,9 @@ class Step:
             begin(self.step / self.steps_per_epoch)
         if isinstance(self.update, Search):
             metrics: Mapping[str, Array] = self.update.minimize(functools.partial(self._evaluate, batch))
+            self.stream.advance_()
         else:
             metrics = self._updated(batch, self.update)
-        self.stream.advance_()
         self.step += 1
         return metrics
 
@@ -68,11 +69,19 @@ class Step:
             return self.objective(batch, self.stream, gradient)
 
     def _updated(self, batch: Any, update: Update) -> Mapping[str, Array]:
+        beta = update.begin(self.step / self.steps_per_epoch)
+        inputs = batch if isinstance(batch, tuple) else (batch,)
+        metrics: Mapping[str, Array] = self._graph(functools.partial(self._learn, batch, update, beta), inputs, beta)
+        return metrics
+
+    def _learn(self, batch: Any, update: Update, beta: float) -> Mapping[str, Array]:
+        """The update on the device."""
         with self.parameters.device.arena(self._arena):
-            gradient = Gradient(self._target, update.begin(self.step / self.steps_per_epoch))
+            gradient = Gradient(self._target, beta)
             metrics = self.objective(batch, self.stream, gradient)
             gradient.finish()
             update.apply_()
+            self.stream.advance_()
         return metrics
 
     def stateful(self) -> dict[str, Any]:

@@ -12,13 +12,14 @@ import importlib.util
 import os
 import pkgutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from streams import Cuda, Stream, copy_later
 
 import ebm.compute.kernels
 from ebm.compute.device import CPU, Arena, Device, MixedDevicesError
@@ -120,10 +121,19 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
         index = self._index(index)
         if any(isinstance(part, np.ndarray) and part.dtype == bool for part in index):
             _refuse("selection by a mask, whose result has a shape that only the device knows,")(self)
+        if any(isinstance(part, np.ndarray) for part in index):
+            return self.device.made(lambda: self._host[index])
         return type(self)(self._host[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._host[self._index(index)] = self.device.unwrap(value)
+        place, source = self._index(index), self.device.unwrap(value)
+        self.device.do(lambda: self._host.__setitem__(place, source))
+
+    def set(self, arr: np.ndarray, stream: Stream | None = None) -> None:
+        if stream is None:
+            _refuse("array.set(host) without a stream")(self)
+        else:
+            copy_later(self._host, arr, stream)
 
 
 class Namespace:
@@ -131,6 +141,7 @@ class Namespace:
 
     def __init__(self, device: StrictDevice) -> None:
         self._device = device
+        self.cuda = Cuda()
 
     def __getattr__(self, name: str) -> Any:
         if name == "empty":
@@ -147,11 +158,16 @@ class Namespace:
 
 
 class StrictDevice(Device):
-    """A device that counts the copies to the host (`syncs`) and from it (`uploads`). New arrays hold NaN or huge integers."""
+    """A device that counts the copies to the host (`syncs`) and from it (`uploads`), those apart that streams make beside the work.
+
+    These come as late as they may. New arrays hold NaN or huge integers.
+    """
 
     name = "strict"
+    captures = True
 
     def __init__(self) -> None:
+        self.captured: list[Callable[[], object]] | None = None
         self.array_type = type("StrictArray", (StrictArray,), {"device": self, "__slots__": ()})
         self.xp = Namespace(self)
         self.syncs = self.uploads = 0
@@ -168,20 +184,66 @@ class StrictDevice(Device):
 
     def call(self, function: Any, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         """`function` of NumPy on arrays of this device."""
-        with np.errstate(all="ignore"):
-            result = function(*map(self.unwrap, arguments), **{key: self.unwrap(value) for key, value in options.items()})
-        if isinstance(out := options.get("out"), tuple):
-            return out[0]
-        return result if result is None else self.array_type(np.asarray(result))
+        out = options.get("out")
+        arguments = tuple(map(self.unwrap, arguments))
+        options = {key: self.unwrap(value) for key, value in options.items()}
+
+        def work() -> Any:
+            with np.errstate(all="ignore"):
+                return function(*arguments, **options)
+
+        if out is not None:
+            self.do(work)
+            return out[0] if isinstance(out, tuple) else out
+        owner = getattr(function, "__self__", None)
+        return self.made(work, *(x for x in (*arguments, owner) if isinstance(x, np.ndarray)))
+
+    def made(self, work: Callable[[], Any], *operands: np.ndarray) -> Any:
+        """The array that some work returns, which may be a view of an operand."""
+        result = work()
+        if result is None:
+            self._record(work)
+            return None
+        found = np.asarray(result)
+        if not any(np.may_share_memory(x, found) for x in operands):  # a view sees what becomes of the operand
+            self._record(lambda: found.__setitem__(..., work()))
+        return self.array_type(found)
+
+    def do(self, work: Callable[[], object]) -> None:
+        """Work that writes into arrays that exist."""
+        work()
+        self._record(work)
+
+    def _record(self, work: Callable[[], object]) -> None:
+        if self.captured is not None:
+            self.captured.append(work)
+
+    def capture(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """As a CUDA graph: the same operations in the same memory, with nothing of Python between them."""
+        captured: list[Callable[[], object]] = []
+        self.captured, waits, uploads = captured, self.syncs, self.uploads
+        try:
+            result = function()
+        finally:
+            self.captured = None
+        if self.syncs > waits or self.uploads > uploads:
+            raise SyncError("a captured step copies to or from the host")
+
+        def replay() -> None:
+            for work in captured:
+                work()
+
+        return replay, result
 
     def empty(self, shape: int | Sequence[int], dtype: Any) -> Any:
         host = CPU.empty(shape, dtype)
-        host.fill(np.nan if host.dtype.kind == "f" else np.iinfo(host.dtype).max if host.dtype.kind in "iu" else True)
+        waste = np.nan if host.dtype.kind == "f" else np.iinfo(host.dtype).max if host.dtype.kind in "iu" else True
+        self.do(lambda: host.fill(waste))
         return self.array_type(host)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         if isinstance(array, self.array_type):
-            return self.array_type(np.asarray(array._host, dtype, order="C"))
+            return self.made(lambda: np.asarray(array._host, dtype, order="C"), array._host)
         if isinstance(array, StrictArray):
             raise MixedDevicesError(f"found an array of {array.device!r}, expected one of {self!r} or the host")
         self.uploads += 1
@@ -232,7 +294,7 @@ class HostCuda(StrictDevice):
         self._libraries: dict[str, ctypes.CDLL] = {}
 
     def run_kernel(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
-        kernel.run_cuda(self, arguments, self._compile)
+        self.do(lambda: kernel.run_cuda(self, arguments, self._compile))
 
     def _compile(self, kernel: Kernel, real: str) -> Any:
         # One call of the compiler for all kernels takes hardly longer than for one.

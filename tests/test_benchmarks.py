@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -235,7 +233,7 @@ def test_the_gpu_command_is_rehearsed(tmp_path, capsys):
     gpu.main(["--quick", "--device", "cpu", "--peers", "torch", "--only", *subjects, "--json", str(written)])
     record = json.loads(written.read_text())
     assert record["seconds"].keys() == set(subjects)
-    assert record["checks"]["cd"] == {"elsewhere": 0.0, "captured": "nothing on a CPU"}
+    assert record["checks"]["cd"] == {"elsewhere": 0.0, "nodes": "no graph on a CPU"}
     assert ("torch, tf32" in record["seconds"]["cd"]) == TORCH
     assert "ln Z less that of the base, ours: " in capsys.readouterr().out
 
@@ -254,26 +252,37 @@ def test_a_step_that_is_elsewhere_on_the_device_is_refused(monkeypatch):
         gpu.check(training, "gpu")
 
 
-@pytest.mark.parametrize("replayed", [0, 1])
-def test_a_replay_is_compared_with_the_step(replayed, monkeypatch):
-    """With a CuPy whose capture runs the step, so that a replay has nothing left to do."""
+@pytest.mark.parametrize("wrong", [False, True])
+def test_replayed_steps_are_compared_with_steps(wrong, monkeypatch):
+    """With a device that captures nothing, though it says so."""
     from benchmarks import gpu
 
-    made = []
+    class Graph:
+        def debug_dot_str(self) -> str:
+            return '"node_0" "node_1" "node_0" -> "node_1"'
 
-    def training(device: str) -> timing.Training:
-        made.append(machines.training(SMALL))
-        return made[-1]
+        def launch(self) -> None: ...
 
-    def launch(stream: Any) -> None:
-        for _ in range(replayed):
-            made[-1]()
+    fake = SimpleNamespace(captures=True, capture=lambda function: (Graph().launch, function()))
+    monkeypatch.setattr(gpu, "devices", SimpleNamespace(get=lambda name: fake))
+    steps = []
 
-    graph = SimpleNamespace(debug_dot_str=lambda: '"node_0" "node_1" "node_0" -> "node_1"', launch=launch)
-    stream = MagicMock(end_capture=lambda: graph)
-    monkeypatch.setitem(sys.modules, "cupy", MagicMock(**{"cuda.Stream": lambda non_blocking: stream}))
-    if replayed:
+    def training(device: str) -> Any:
+        made = machines.training(SMALL)
+
+        def step(batch: Any) -> Any:
+            steps.append(fake.captures)
+            if wrong and fake.captures and len(steps) > 3:
+                made.step.machine.weights[...] += 1e-3
+            return made.step(batch)
+
+        step.step = 0  # type: ignore[attr-defined]
+        return timing.Training(step, made.batches, made.weights)
+
+    if wrong:
         with pytest.raises(AssertionError, match="Not equal to tolerance"):
             gpu.check(training, "gpu")
     else:
-        assert gpu.check(training, "gpu") == {"elsewhere": 0.0, "captured": 2}
+        assert gpu.check(training, "gpu") == {"elsewhere": 0.0, "nodes": 2}
+        assert steps.count(True) == 2 + gpu.STEPS
+    assert fake.captures

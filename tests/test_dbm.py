@@ -228,7 +228,7 @@ def test_a_branched_machine_learns_both_sides_and_one_from_the_other():
             p /= p.sum()
             right = p[(everything == prototype).all(axis=1)].sum()
             assert right > 0.6  # 0.73 by the truth, 0.36 of sides that know nothing of each other
-            found = dbm.sample(4000, 30, clamp=(held, np.where(held, prototype, 0)), seed=3)
+            found = dbm.sample(4000, 300, clamp=(held, np.where(held, prototype, 0)), seed=3)
             assert (found == prototype).all(axis=1).mean() == pytest.approx(right, abs=0.04)
 
 

@@ -3,7 +3,9 @@ import pytest
 from enumeration import Enumeration, assert_distributed, binary_rows, number, randomize
 
 from ebm.compute.random import Stream
+from ebm.learning import Step
 from ebm.machine import BoltzmannMachine
+from ebm.training import SGD
 from ebm.units import Bernoulli
 
 # Layers, connections, and the two blocks that they fall into.
@@ -329,6 +331,40 @@ def test_states_are_checked_without_reading_values():
 def test_machines_are_float32_or_float64(dtype):
     with pytest.raises(TypeError, match=f"found dtype='{dtype}'; expected 'float32' or 'float64'"):
         BoltzmannMachine([2, 2], device="cpu", dtype=dtype)
+
+
+def test_a_prepared_machine_has_the_fields_of_the_weights_as_they_were():
+    rng = np.random.default_rng(3)
+    model = BoltzmannMachine([30, 20, 10], device="cpu", seed=3, precision="bfloat16")
+    model.parameters.buffer[...] = rng.normal(size=model.parameters.buffer.shape)
+    states = [rng.random((4, layer.units.size), np.float32) for layer in model.layers]
+    before, ready = [model.field(i, states) for i in range(3)], model.prepared()
+    assert np.abs(before[1] - model.full_precision.field(1, states)).max() > 1e-3
+    for connection in model.connections:
+        connection.weights[...] *= 2
+    for i in range(3):
+        np.testing.assert_array_equal(ready.field(i, states), before[i])
+        np.testing.assert_array_equal(ready.full_precision.field(i, states), model.full_precision.field(i, states))
+        np.testing.assert_array_equal(ready.prepared().field(i, states), model.field(i, states))
+    assert ready.parameters is model.parameters
+
+
+@pytest.mark.parametrize("precision", [None, "bfloat16", "tf32"])
+def test_a_rule_sees_the_weights_of_its_step(precision):
+    model = BoltzmannMachine([6, 5], device="cpu", precision=precision)
+    v, weights = np.ones((3, 6), np.float32), []
+
+    def rule(ready, v, chains, stream):
+        states = [v, np.ones((3, 5), np.float32)]
+        for i in range(2):
+            np.testing.assert_array_equal(ready.field(i, states), model.field(i, states))
+        weights.append(model.connections[0].weights.copy())
+        return states, [0 * x for x in states]
+
+    step = Step(model, rule, SGD(1.0), batch_size=3, steps_per_epoch=3)
+    for _ in range(3):
+        step(v)
+    assert np.abs(np.diff(weights, axis=0)).min() > 0.9
 
 
 def test_repr_shows_what_the_machine_is():

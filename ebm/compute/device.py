@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Device:
     name: str
     xp: Any
     array_type: type
+    # whether `capture` can be called
+    captures = False
 
     def empty(self, shape: int | Sequence[int], dtype: Any) -> Array:
         """An uninitialized C-contiguous array; inside `arena`, a buffer of the arena."""
@@ -58,6 +60,13 @@ class Device:
 
     def run_kernel(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
         """Run this device's implementation of `kernel` (called by the kernel, which has checked the arguments)."""
+        raise NotImplementedError
+
+    def capture(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Do the work that `function` queues, and record it: what does it again, any number of times, and what `function` returned.
+
+        Raises what `function` does, such as an error of CuPy's where something in it makes the host wait (see `graph.Graph`).
+        """
         raise NotImplementedError
 
     @contextmanager
@@ -138,6 +147,7 @@ class _GPU(Device):
     """The current CUDA device, through CuPy."""
 
     name = "gpu"
+    captures = True
 
     def __init__(self) -> None:
         import cupy
@@ -163,6 +173,21 @@ class _GPU(Device):
     def _compile(self, kernel: Kernel, real: str) -> Callable[..., None]:
         module = self.xp.RawModule(code=kernel.cuda_source(real), options=("--std=c++17",))
         return module.get_function(kernel.name)
+
+    def capture(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        # the default stream can't be captured; what is captured on another one runs on the stream that is current at its launch
+        stream = self.xp.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                result = function()
+            except BaseException:
+                with suppress(self.xp.cuda.runtime.CUDARuntimeError):  # says again that the capture has failed
+                    stream.end_capture()
+                raise
+            graph = stream.end_capture()
+        graph.launch()
+        return graph.launch, result
 
     @contextmanager
     def arena(self, buffers: Arena) -> Iterator[None]:

@@ -1,29 +1,29 @@
 """One matrix product for everything: out = alpha a b + beta out, in the BLAS that is there.
 
-On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings, called by its C interface, so that
-`alpha` and `beta` cost no pass of their own. Only one of them ever runs on several threads, and the kernels are serial: two thread
-pools that wait actively for work take each other's cores (ten times slower, measured).
+On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings (see `blas`). Only one of them ever runs on
+several threads, and the kernels are serial: two thread pools that wait actively for work take each other's cores (ten times slower,
+measured).
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import importlib
-import importlib.metadata
-import sys
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numba import njit
 
-from .device import CPU, Array, Device, device_of
+from . import blas, cublas
+from .device import CPU, Arena, Array, device_of
 
-Precision = Literal["bfloat16"] | None
+Precision = Literal["bfloat16", "tf32"] | None
 
-_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+# The bits of bfloat16 numbers, which NumPy has no dtype for.
+_BITS = np.dtype(np.uint16)
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+# What operands each precision takes, and how many of the 23 bits of a float32's mantissa it drops.
+_OPERANDS = {"bfloat16": (_DTYPES[0], _BITS), "tf32": (_DTYPES[0],)}
+_DROPPED = {"bfloat16": 16, "tf32": 13}
+PRECISIONS = tuple(_DROPPED)
 
 
 def gemm(
@@ -34,8 +34,11 @@ def gemm(
     `a` (n, k) and `b` (k, m) are C-contiguous or transposes (`.T`) of C-contiguous arrays, `out` (n, m) is C-contiguous and shares
     no memory with them; all float32 or all float64. With beta = 0, what was in `out` doesn't matter.
 
-    `precision="bfloat16"` rounds the elements of float32 operands to bfloat16 (8 bits of mantissa, to nearest, ties to even); products
-    are summed in float32.
+    A `precision` rounds the elements of float32 operands, to nearest, ties to even: "bfloat16" to 8 bits of mantissa (7 of them
+    explicit), "tf32" to 11 (10); on a GPU as cuBLAS rounds them. Their products are summed in float32. For "bfloat16" an operand may be
+    rounded already, uint16 of `bfloat16_bits`. On a CPU that has instructions for bfloat16 (AVX512_BF16, AMX; they take subnormal
+    numbers for zero), with MKL, it is the fastest product. Elsewhere on CPUs it is, as "tf32" always, the float32 product of rounded
+    operands: no faster than without.
 
     Raises `TypeError` for other or mixed dtypes, `ValueError` for shapes or strides that don't fit, `MixedDevicesError`.
     """
@@ -45,45 +48,45 @@ def gemm(
     if out is None:
         if beta:
             raise ValueError(f"gemm: found beta={beta} without out; there is nothing to scale")
-        out = device.empty((a.shape[0], b.shape[1]), a.dtype)
+        out = device.empty((a.shape[0], b.shape[1]), np.float32 if a.dtype == _BITS else a.dtype)
     if out.shape != (a.shape[0], b.shape[1]) or not out.flags.c_contiguous:
         raise ValueError(
             f"gemm: found out {out.shape}{'' if out.flags.c_contiguous else ' with gaps'}; expected C-contiguous "
             f"{(a.shape[0], b.shape[1])}"
         )
-    if a.dtype not in _DTYPES or b.dtype != a.dtype or out.dtype != a.dtype:
-        raise TypeError(f"gemm: found dtypes {a.dtype}, {b.dtype}, {out.dtype}; expected all float32 or all float64")
+    if precision is None:
+        if a.dtype not in _DTYPES or b.dtype != a.dtype or out.dtype != a.dtype:
+            raise TypeError(f"gemm: found dtypes {a.dtype}, {b.dtype}, {out.dtype}; expected all float32 or all float64")
+    elif out.dtype != np.float32 or not all(x.dtype in _OPERANDS.get(precision, ()) for x in (a, b)):
+        raise TypeError(
+            f"gemm: found precision={precision!r} with {a.dtype}, {b.dtype}, {out.dtype}; expected 'bfloat16' or 'tf32' with "
+            f"float32, 'bfloat16' also with operands of bfloat16_bits, or None"
+        )
     if not all(x.flags.c_contiguous or x.T.flags.c_contiguous for x in (a, b)):
         raise ValueError(
             "gemm: an operand is neither C-contiguous nor the transpose of such an array; write device.asarray(operand)"
         )
-    if precision is not None:
-        if precision != "bfloat16" or a.dtype != np.float32:
-            raise TypeError(f"gemm: found precision={precision!r} with {a.dtype}; expected 'bfloat16' with float32, or None")
-        a, b = round_to_bfloat16(a), round_to_bfloat16(b)
     if 0 in out.shape:
         return out
     if a.shape[1] == 0:
         out[...] = beta * out if beta else 0
+    elif device is CPU:
+        _cpu_product(a, b, out, alpha, beta, precision)
+    elif device.name == "gpu":
+        # float32 operands are rounded on their way into the tensor cores
+        a, b = (rounded(x, "bfloat16") if x.dtype == _BITS else x for x in (a, b))
+        cublas.product(a, b, out, alpha, beta, precision)
     else:
-        _product(device, a, b)(a, b, out, alpha, beta)
+        if precision is not None:
+            a, b = rounded(a, precision), rounded(b, precision)
+        _array_product(a, b, out, alpha, beta)
     return out
-
-
-def round_to_bfloat16(array: Array) -> Array:
-    """Float32 numbers rounded to the nearest bfloat16, ties to even, in the memory order of `array`; NaN stays NaN."""
-    if array.T.flags.c_contiguous and not array.flags.c_contiguous:
-        return round_to_bfloat16(array.T).T
-    xp = device_of(array).xp
-    bits = array.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    # the carry would run over the NaN that a GPU makes, 0x7fffffff, and leave -0
-    return xp.where(xp.isnan(array), array, rounded.view(np.float32))
 
 
 def library() -> str:
     """The name of the BLAS behind `gemm` on the CPU: "mkl", "numpy" or "numpy.matmul"."""
-    return _cpu_blas()[0]
+    found = blas.library()
+    return found.name if found else "numpy.matmul"
 
 
 # Up to this many multiply-adds NumPy's own call is the cheaper one, a few microseconds against ten, and runs on one thread.
@@ -94,16 +97,18 @@ _SMALL = 1 << 18
 _SPARSE = 1 / 6
 
 
-def _product(device: Device, a: Array, b: Array) -> Callable[..., None]:
-    if device is CPU:
-        if a.size * b.shape[1] <= _SMALL:
-            return _array_product
-        if a.flags.c_contiguous and b.flags.c_contiguous and _count(a) < _SPARSE * a.size:
-            return _sum_rows
-        return _cpu_blas()[1]
-    if device.name == "gpu":
-        return _cublas
-    return _array_product
+def _cpu_product(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, precision: Precision) -> None:
+    large = a.size * b.shape[1] > _SMALL
+    found = blas.library() if large else None
+    direct = precision == "bfloat16" and found is not None and _BITS in found.functions
+    if precision is not None:
+        # what is rounded for one product is no memory of the step that asks for it
+        with CPU.arena(Arena()):
+            a, b = (bfloat16_bits(x) if direct else rounded(x, precision) for x in (a, b))
+    if large and not direct and a.flags.c_contiguous and b.flags.c_contiguous and _count(a) < _SPARSE * a.size:
+        _sum_rows(a, b, out, alpha, beta)
+    else:
+        (found or _array_product)(a, b, out, alpha, beta)
 
 
 def _array_product(a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
@@ -157,90 +162,83 @@ def _sum_rows(a: Any, b: Any, out: Any, alpha: float, beta: float) -> None:  # p
                 o[c] += p * bi[c]
 
 
-def _cublas(a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
-    from cupy import cublas
-
-    cublas.gemm("N", "N", a, b, out, alpha, beta)
-
-
-@functools.cache
-def _cpu_blas() -> tuple[str, Callable[..., None]]:
-    """The CPU's product and where it comes from."""
-    for name, find in (("mkl", _find_mkl), ("numpy", _find_numpy)):
-        if found := find():
-            return name, functools.partial(_cblas, *found)
-    return "numpy.matmul", _array_product
+def prepared(array: Array, precision: Precision) -> Array:
+    """`array` as an operand of several products: rounded once for all of them where `gemm` would do it in each."""
+    return bfloat16_bits(array) if precision == "bfloat16" and device_of(array) is CPU else array
 
 
-def _find_mkl() -> tuple[Any, Any] | None:
-    """sgemm and dgemm of MKL's single dynamic library."""
-    try:
-        files = importlib.metadata.files("mkl") or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    paths = [str(f.locate()) for f in files if f.name.startswith(("libmkl_rt.so", "mkl_rt.", "libmkl_rt.dylib"))]
-    for path in paths:
-        try:
-            mkl = ctypes.CDLL(path)
-        except OSError:
-            continue
-        if sys.platform == "linux":
-            # GNU's OpenMP is the runtime that is always there, and the one that other packages in the process share.
-            mkl.MKL_Set_Threading_Layer(3)
-        return _declare(mkl.cblas_sgemm, mkl.cblas_dgemm, ctypes.c_int32)
-    return None
+def rounded(array: Array, precision: Literal["bfloat16", "tf32"]) -> Array:
+    """Float32 numbers rounded to the nearest that `precision` has, ties to even, or the numbers that bits of bfloat16 stand for.
+
+    `array` is as in `gemm`, the result has its memory order. NaN stays NaN.
+    """
+    if not array.flags.c_contiguous:
+        return rounded(array.T, precision).T
+    device, dropped = device_of(array), _DROPPED[precision]
+    if device is CPU:
+        out = CPU.empty(array.shape, np.uint32)
+        if array.dtype == _BITS:
+            _widen(array.reshape(-1), out.reshape(-1))
+        else:
+            _round(array.view(np.uint32).reshape(-1), out.reshape(-1), dropped)
+        return out.view(np.float32)
+    if array.dtype == _BITS:
+        return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    bits = array.view(np.uint32)
+    odd = (bits >> np.uint32(dropped)) & np.uint32(1)
+    up = (bits + np.uint32((1 << dropped - 1) - 1) + odd) & np.uint32(2**32 - (1 << dropped))
+    # the carry would run over the NaN that a GPU makes, 0x7fffffff, and leave -0
+    return device.xp.where(device.xp.isnan(array), array, up.view(np.float32))
 
 
-def _find_numpy() -> tuple[Any, Any] | None:
-    """sgemm and dgemm of the BLAS that NumPy was built with, looked up through NumPy's own extension."""
-    try:
-        extension = importlib.import_module("numpy._core._multiarray_umath").__file__
-    except ImportError:
-        return None
-    numpy_blas = ctypes.CDLL(extension)
-    for pattern, integer in (
-        ("scipy_cblas_{}64_", ctypes.c_int64),
-        ("cblas_{}64_", ctypes.c_int64),
-        ("cblas_{}$NEWLAPACK$ILP64", ctypes.c_int64),
-        ("cblas_{}", ctypes.c_int32),
-    ):
-        try:
-            return _declare(numpy_blas[pattern.format("sgemm")], numpy_blas[pattern.format("dgemm")], integer)
-        except AttributeError:
-            continue
-    return None  # Windows looks a symbol up in one library only
+def bfloat16_bits(array: Array) -> Array:
+    """The upper halves, uint16, of float32 numbers rounded to bfloat16, in the memory order of `array`; bits stay what they are."""
+    if array.dtype == _BITS:
+        return array
+    if not array.flags.c_contiguous:
+        return bfloat16_bits(array.T).T
+    device = device_of(array)
+    if device is CPU:
+        out = CPU.empty(array.shape, _BITS)
+        _halve(array.view(np.uint32).reshape(-1), out.reshape(-1))
+        return out
+    # the quiet bit keeps a NaN whose other bits are all in the lower half
+    quiet = device.xp.isnan(array) * np.uint32(_QUIET)
+    return ((rounded(array, "bfloat16").view(np.uint32) | quiet) >> np.uint32(16)).astype(_BITS)
 
 
-def _cblas(sgemm: Any, dgemm: Any, a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float) -> None:
-    a_plain, b_plain = a.flags.c_contiguous, b.flags.c_contiguous
-    n, k = a.shape
-    m = b.shape[1]
-    (sgemm if a.dtype == np.float32 else dgemm)(
-        _ROW_MAJOR,
-        _PLAIN if a_plain else _TRANSPOSED,
-        _PLAIN if b_plain else _TRANSPOSED,
-        n,
-        m,
-        k,
-        alpha,
-        a.ctypes.data,
-        k if a_plain else n,
-        b.ctypes.data,
-        m if b_plain else k,
-        beta,
-        out.ctypes.data,
-        m,
-    )
+_QUIET = 0x400000
 
 
-def _declare(sgemm: Any, dgemm: Any, integer: Any) -> tuple[Any, Any]:
-    """Give the two functions of a C interface their parameter types."""
-    for function, real in ((sgemm, ctypes.c_float), (dgemm, ctypes.c_double)):
-        pointer = ctypes.c_void_p
-        function.restype = None
-        function.argtypes = (
-            *[ctypes.c_int] * 3,
-            *[integer] * 3,
-            *(real, pointer, integer, pointer, integer, real, pointer, integer),
-        )
-    return sgemm, dgemm
+# Each step is cast, for Numba's sum of two uint32 is an uint64, with half as many lanes; NaN is found by a signed comparison,
+# because AVX2 has no other.
+_u = np.uint32
+
+
+@njit(nogil=True, cache=True)
+def _round(bits: Any, out: Any, dropped: int) -> None:  # pragma: no cover
+    """As the array code in `rounded`."""
+    shift = _u(dropped)
+    mask = _u(_u(0xFFFFFFFF) << shift)
+    half = _u(_u(_u(1) << _u(shift - _u(1))) - _u(1))
+    for i in range(bits.size):
+        x = bits[i]
+        up = _u(_u(x + _u(half + _u(_u(x >> shift) & _u(1)))) & mask)
+        out[i] = x if np.int32(x & _u(0x7FFFFFFF)) > np.int32(0x7F800000) else up
+
+
+@njit(nogil=True, cache=True)
+def _halve(bits: Any, out: Any) -> None:  # pragma: no cover
+    """As the array code in `bfloat16_bits`."""
+    for i in range(bits.size):
+        x = bits[i]
+        up = _u(x + _u(_u(0x7FFF) + _u(_u(x >> _u(16)) & _u(1))))
+        nan = np.int32(x & _u(0x7FFFFFFF)) > np.int32(0x7F800000)
+        out[i] = np.uint16(_u(_u(x | _u(_QUIET)) if nan else up) >> _u(16))
+
+
+@njit(nogil=True, cache=True)
+def _widen(bits: Any, out: Any) -> None:  # pragma: no cover
+    """As the array code in `rounded`."""
+    for i in range(bits.size):
+        out[i] = _u(_u(bits[i]) << _u(16))

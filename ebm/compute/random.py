@@ -32,6 +32,7 @@ class Stream:
         # The draw counter lives in device memory, so that a captured step finds it advanced at each replay; draws within a
         # step are told apart by the offset, which is the same at each replay.
         self._address = device.asarray(np.zeros(4, np.uint32))
+        self._counter = self._address[3:4]
         self._start(secrets.randbits(64) if seed is None else seed, name)
 
     def _start(self, seed: int, name: str) -> None:
@@ -46,7 +47,7 @@ class Stream:
     def advance_(self) -> None:
         """End a step: add the draws it took to the counter in device memory."""
         if self._offset:
-            self._address[3:4] += np.uint32(self._offset)
+            self._counter += np.uint32(self._offset)
             self._offset = 0
 
     @property
@@ -62,7 +63,7 @@ class Stream:
 
     def seek_(self, draw: int) -> None:
         """Go to a draw."""
-        self._address[3:4] = np.uint32(draw % 2**32)
+        self._counter[...] = np.uint32(draw % 2**32)
         self._offset = 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import numpy as np
 
 from ..compute.device import CPU, Array, Device, device_of
 from ..compute.random import Stream
+from ..compute.upload import Upload
 
 Binarization = Literal["stochastic"] | None
 
-# Host data up to this size is copied to the device as a whole, once.
+# Host data up to this size is copied to a GPU as a whole, once; of larger data one batch after the other.
 RESIDENT_BYTES = 2 << 30
 # Rows that are evaluated at once where a method walks through a whole data set.
 BLOCK = 1000
@@ -62,10 +63,12 @@ class Minibatches:
 
     The last batch of an epoch is filled up from the epoch's beginning, so that every batch is full. `data` may be a NumPy array
     or memory map of any numeric dtype, a scipy sparse matrix (its rows become dense batch by batch), or an array on `device`; it
-    isn't copied, except that a host array up to 2 GiB is copied to a GPU whole. `binarization="stochastic"` draws each value anew
-    at each visit, Bernoulli with the value as probability.
+    isn't copied, except that a host array up to 2 GiB is copied to a GPU whole. From larger data and sparse matrices each batch is
+    gathered and sent to the GPU while it learns from the one before. `binarization="stochastic"` draws each value anew at each visit,
+    Bernoulli with the value as probability.
 
-    A batch stays valid until the next one is asked for. Raises `ValueError` when `data` has fewer rows than a batch.
+    A batch, always the same array, stays valid until the next one is asked for. Raises `ValueError` when `data` has fewer rows than a
+    batch.
     """
 
     def __init__(
@@ -92,13 +95,18 @@ class Minibatches:
         self.batch_size = batch_size
         self.device = device
         self.shuffle = shuffle
-        self._on_device = not hasattr(data, "toarray") and device_of(data) is device
+        sparse = hasattr(data, "toarray")
+        self._on_device = not sparse and device_of(data) is device
         # NumPy's take, the faster way, would copy any other array as a whole at each call
-        self._takes_rows = not isinstance(data, np.ndarray) or (data.flags.c_contiguous and data.flags.aligned)
+        self._takes_rows = not sparse and (not isinstance(data, np.ndarray) or (data.flags.c_contiguous and data.flags.aligned))
         self._seed = Stream(seed, "order").seed
         self._buffer = device.empty((batch_size, data.shape[1]), dtype)
         self._binarize = Stream(self._seed, "binarization", device) if binarization else None
         self._binary = device.empty(self._buffer.shape, dtype) if binarization else None
+        # the smaller of the two dtypes travels
+        travels = min(self._buffer.dtype, data.dtype.newbyteorder("="), key=lambda dtype: dtype.itemsize)
+        self._upload = None if self._on_device or device is CPU else Upload(device, self._buffer.shape, travels)
+        self._sent: tuple[int, int] | None = None  # the place of the batch that was sent last
         self._batches_per_chunk = max(1, _CHUNK // batch_size)
         self._chunk: tuple[int, int] | None = None
         self._order: Array = None
@@ -116,6 +124,30 @@ class Minibatches:
 
     def batch(self, epoch: int, index: int) -> Array:
         """The batch (batch_size, width) at a place in the schedule."""
+        batch = self._buffer
+        if self._upload is None:
+            self._gather(epoch, index, batch)
+        else:
+            if self._sent != (epoch, index):
+                self._send(self._upload, epoch, index)
+            self._upload.receive(batch)
+        if self._binarize is not None:
+            batch = self._binary
+            self._binarize.seek_(epoch * len(self) + index)
+            self._binarize.bernoulli(self._buffer, out=batch)
+        if self._upload is not None:
+            # what comes next, most likely; meanwhile the device works on the steps that are queued
+            self._send(self._upload, *divmod(epoch * len(self) + index + 1, len(self)))
+        return batch
+
+    def _send(self, upload: Upload, epoch: int, index: int) -> None:
+        self._sent = None
+        self._gather(epoch, index, upload.room())
+        upload.send()
+        self._sent = epoch, index
+
+    def _gather(self, epoch: int, index: int, out: Array) -> None:
+        """Put the rows of a batch into an array that is where the data are."""
         chunk = epoch, index // self._batches_per_chunk
         if chunk != self._chunk:
             first = chunk[1] * self._batches_per_chunk
@@ -125,17 +157,18 @@ class Minibatches:
             self._chunk = chunk
         start = (index % self._batches_per_chunk) * self.batch_size
         rows = self._order[start : start + self.batch_size]
-        if not self._on_device:
-            self._buffer[...] = self.device.asarray(dense(self.data[rows]), self._buffer.dtype)
-        elif self.data.dtype == self._buffer.dtype and self._takes_rows:
-            self.device.xp.take(self.data, rows, axis=0, out=self._buffer, **self._clip)
+        if self.data.dtype == out.dtype and self._takes_rows:
+            # NumPy buffers the output of a checked take; CuPy knows no modes
+            xp: Any = np if isinstance(self.data, np.ndarray) else self.device.xp
+            xp.take(self.data, rows, axis=0, out=out, **({"mode": "clip"} if xp is np else {}))
+            return
+        chosen = self.data[rows]
+        if not hasattr(chosen, "toarray"):
+            out[...] = chosen
+        elif chosen.dtype == out.dtype:
+            chosen.toarray(out=out)
         else:
-            self._buffer[...] = self.data[rows]
-        if self._binarize is None or self._binary is None:
-            return self._buffer
-        self._binarize.seek_(epoch * len(self) + index)
-        self._binarize.bernoulli(self._buffer, out=self._binary)
-        return self._binary
+            out[...] = chosen.toarray()
 
     def state_dict(self) -> dict[str, Any]:
         """The seed: a run that is resumed goes on in its own order."""
@@ -144,11 +177,6 @@ class Minibatches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the order and the draws of `state`."""
         self._seed = state["seed"]
-        self._chunk = None
+        self._chunk = self._sent = None
         if self._binarize is not None:
             self._binarize = Stream(self._seed, "binarization", self.device)
-
-    @property
-    def _clip(self) -> dict[str, str]:
-        # NumPy buffers the output of a checked take; CuPy knows no modes
-        return {"mode": "clip"} if self.device is CPU else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,3 +39,9 @@ def scheduled(rule: Rule, progress: float) -> Rule:
     if not callable(steps) or not dataclasses.is_dataclass(rule) or isinstance(rule, type):
         return rule
     return dataclasses.replace(rule, steps=round(steps(progress)))
+
+
+def repeatable(rule: Rule) -> bool:
+    """Whether a step may be captured with the rule (see `compute.graph`): a frozen dataclass always does the same; what else a function
+    depends on nobody knows."""
+    return dataclasses.is_dataclass(rule) and isinstance(rule, Hashable)

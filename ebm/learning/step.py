@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..compute.device import Arena, Array
+from ..compute.graph import Graph
 from ..compute.random import Stream
 from ..training.optimizers import Optimizer
 from ..training.penalties import Penalty, SparsityTarget
-from .rule import Chains, Rule, scheduled
+from .rule import Chains, Rule, repeatable, scheduled
 
 if TYPE_CHECKING:
     from ..machine import BoltzmannMachine
@@ -71,15 +72,23 @@ class Step:
         self._centers = (
             [machine.device.zeros(size, machine.dtype) + machine.dtype.type(0.5) for size in sizes] if centered else None
         )
-        self._arena = Arena()
+        self._arena, self._graph = Arena(), Graph(machine.device)
 
     def __call__(self, v: Array) -> dict[str, Array]:
         """Learn from the batch `v` (rows, visible)."""
+        progress = self.step / self.steps_per_epoch
+        beta, rule = self.update.begin(progress), scheduled(self.learning, progress)
+        measured = self.measure_every is not None and self.step % self.steps_per_epoch % self.measure_every == 0
+        work = functools.partial(self._learn, v, rule, beta, measured)
+        metrics: dict[str, Array] = self._graph(work, (v,), (rule, beta, measured)) if repeatable(rule) else work()
+        self.step += 1
+        return metrics
+
+    def _learn(self, v: Array, rule: Rule, beta: float, measured: bool) -> dict[str, Array]:
+        """The update on the device; the metrics where they are `measured`."""
         machine, update = self.machine, self.update
         with machine.device.arena(self._arena):
-            progress = self.step / self.steps_per_epoch
-            beta = update.begin(progress)
-            found, negative = scheduled(self.learning, progress)(machine, v, self.chains, self.stream)
+            found, negative = rule(machine.prepared(), v, self.chains, self.stream)
             positive = list(found)
             if self._centers is not None:
                 for center, x in zip(self._centers, positive, strict=True):
@@ -95,10 +104,9 @@ class Step:
             for layer in machine.layers:
                 layer.units.constrain_()
             self.stream.advance_()
-            self.step += 1
-            if self.measure_every is None or (self.step - 1) % self.steps_per_epoch % self.measure_every:
+            if not measured:
                 return {}
-            report = getattr(self.learning, "metrics", None)
+            report = getattr(rule, "metrics", None)
             return {"reconstruction": machine.squared_error(v)} | ({} if report is None else report(self.chains))
 
     def stateful(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import struct
 from typing import Any
@@ -10,12 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ebm.compute.device import CPU, MixedDevicesError, get
+from ebm.compute import blas
+from ebm.compute.device import CPU, Arena, MixedDevicesError, get
 
 # `import ... as` would give the function where a package offers it under the module's name
 module = importlib.import_module("ebm.compute.gemm")
-gemm, round_to_bfloat16 = module.gemm, module.round_to_bfloat16
-LIBRARIES = {"mkl": module._find_mkl, "numpy": module._find_numpy}
+gemm, rounded, bfloat16_bits = module.gemm, module.rounded, module.bfloat16_bits
+LIBRARIES = ["mkl", "mkl with bfloat16", "numpy"]
+
+
+def find(name: str, monkeypatch: pytest.MonkeyPatch) -> blas.Library:
+    """A library that is here, after the CPU was told which instructions it has."""
+    monkeypatch.setattr(blas, "has_bfloat16", lambda: name == "mkl with bfloat16")
+    found = blas.find_numpy() if name == "numpy" else blas.find_mkl()
+    if not found:
+        pytest.skip(f"there is no {name} BLAS to call")
+    return found
 
 
 @pytest.fixture(params=[*LIBRARIES, "array", "strict", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -25,13 +34,8 @@ def place(request, monkeypatch) -> Any:
         return request.getfixturevalue("strict")
     if request.param == "gpu":
         return get("gpu")
-    product = module._array_product
-    if request.param in LIBRARIES:
-        found = LIBRARIES[request.param]()
-        if not found:
-            pytest.skip(f"there is no {request.param} BLAS to call")
-        product = functools.partial(module._cblas, *found)
-    monkeypatch.setattr(module, "_cpu_blas", lambda: (request.param, product))
+    found = find(request.param, monkeypatch) if request.param in LIBRARIES else None
+    monkeypatch.setattr(blas, "library", lambda: found)
     monkeypatch.setattr(module, "_SMALL", 0)  # small products too
     return CPU
 
@@ -68,7 +72,7 @@ def test_against_numpy_in_float64(place, dtype, alpha, beta):
 
 def test_only_small_products_bypass_the_library(monkeypatch):
     called = []
-    monkeypatch.setattr(module, "_cpu_blas", lambda: ("spy", lambda *arguments: called.append(arguments[0].shape)))
+    monkeypatch.setattr(blas, "library", lambda: lambda *arguments: called.append(arguments[0].shape))
     for n in (64, 65):
         gemm(np.ones((n, 64), np.float32), np.ones((64, 64), np.float32))
     assert called == [(65, 64)]
@@ -94,12 +98,13 @@ def test_empty_operands_and_what_was_in_the_output(place, shape, beta):
 
 def test_a_captured_shape_waits_for_nothing(strict):
     a, b, out = (strict.zeros(shape, np.float32) for shape in ((2, 3), (3, 4), (2, 4)))
-    for precision in (None, "bfloat16"):
+    for precision in (None, "bfloat16", "tf32"):
         gemm(a, b, out, 0.1, 1.0, precision)
+    gemm(bfloat16_bits(a), b, out, 0.1, 1.0, "bfloat16")
     assert (strict.syncs, strict.uploads) == (0, 0)
 
 
-x, half = np.ones((4, 4), np.float32), np.ones((4, 4), np.float16)
+x, half, bits = (np.ones((4, 4), dtype) for dtype in (np.float32, np.float16, np.uint16))
 BAD = {
     "shapes that don't meet": (
         (x[:, :3], x),
@@ -122,8 +127,23 @@ BAD = {
     "mixed precision": ((x, x.astype(float)), {}, TypeError, "found dtypes float32, float64, float32"),
     "an output of another dtype": ((x, x), {"out": np.ones((4, 4))}, TypeError, "found dtypes float32, float32, float64"),
     "beta without output": ((x, x), {"beta": 1.0}, ValueError, "beta=1.0 without out"),
-    "an unknown precision": ((x, x), {"precision": "float16"}, TypeError, "found precision='float16' with float32; expected"),
-    "bfloat16 of float64": ((x.astype(float),) * 2, {"precision": "bfloat16"}, TypeError, "with float64; expected"),
+    "an unknown precision": (
+        (x, x),
+        {"precision": "float16"},
+        TypeError,
+        "found precision='float16' with float32, float32, float32; expected 'bfloat16' or 'tf32' with float32,",
+    ),
+    "bfloat16 of float64": ((x.astype(float),) * 2, {"precision": "bfloat16"}, TypeError, "'bfloat16' with float64, float64"),
+    "tf32 of float64": ((x.astype(float),) * 2, {"precision": "tf32"}, TypeError, "'tf32' with float64, float64, float64"),
+    "bfloat16 to float64": (
+        (x, x),
+        {"precision": "bfloat16", "out": np.ones((4, 4))},
+        TypeError,
+        "'bfloat16' with float32, float32, float64",
+    ),
+    "bits without precision": ((bits, bits), {}, TypeError, "found dtypes uint16, uint16, float32"),
+    "bits of bfloat16 as tf32": ((x, bits), {"precision": "tf32"}, TypeError, "'tf32' with float32, uint16, float32"),
+    "bits as output": ((bits, bits), {"precision": "bfloat16", "out": bits}, TypeError, "with uint16, uint16, uint16"),
     "a list": (([[1.0]], x), {}, TypeError, "found list; expected an array"),
 }
 
@@ -140,58 +160,139 @@ def test_mixed_devices(strict):
             gemm(*arguments)
 
 
-def bfloat16_by_distance(value: float) -> float:
-    """The nearest of the two bfloat16 around a float32, found by their distances; of two equally near ones the even one."""
+DROPPED = {"bfloat16": 16, "tf32": 13}
+each_precision = pytest.mark.parametrize("precision", DROPPED)
+
+
+def nearest(value: float, precision: str) -> float:
+    """The nearest of the two numbers of a precision around a float32, found by their distances; of two equally near ones the even one."""
+    step = 1 << DROPPED[precision]
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
-    low, high = bits & 0xFFFF0000, (bits & 0xFFFF0000) + 0x10000
+    low, high = bits // step * step, bits // step * step + step
     if bits == low:
         return value
-    # beyond the largest bfloat16 the next one would be 2^128
+    # beyond the largest number the next one would be 2^128
     below, above = (struct.unpack("<f", struct.pack("<I", b))[0] for b in (low, high))
     exact_above = np.copysign(2.0**128, value) if np.isinf(above) else above
     distances = abs(value - below), abs(value - exact_above)
     if distances[0] == distances[1]:
-        return below if not low >> 16 & 1 else above
+        return below if not low // step & 1 else above
     return below if distances[0] < distances[1] else above
 
 
-def test_bfloat16_rounding(place):
-    rng = np.random.default_rng(0)
+def hard_to_round(precision: str) -> np.ndarray:
+    """Float32 numbers of all kinds but NaN, (n, 2): ties and their neighbors, subnormal, the largest, infinite."""
+    rng, tie = np.random.default_rng(0), np.uint32(1 << DROPPED[precision] - 1)
     bits = rng.integers(0, 2**32, 3000, dtype=np.uint64).astype(np.uint32)
-    ties = rng.integers(0, 2**16, 500, dtype=np.uint64).astype(np.uint32) << np.uint32(16) | np.uint32(0x8000)
-    near = np.concatenate([ties + np.uint32(1), ties - np.uint32(1)])
-    special = np.array([0, 0x80000000, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 1, 0x7F7F8000, 0x7F7F7FFF], np.uint32)
-    values = np.concatenate([bits, ties, near, special]).view(np.float32)
-    values = values[: len(values) // 2 * 2].reshape(-1, 2)
-    values = values[~np.isnan(values).any(axis=1)]
-    want = np.array([[bfloat16_by_distance(float(v)) for v in row] for row in values], np.float32)
+    ties = bits[:500] & ~np.uint32(2 * tie - 1) | tie
+    ties[:250] &= np.uint32(0x807FFFFF)  # subnormal
+    special = [0, 0x80000000, 1, 0x7FFFFF, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000 - tie, 0x7F7FFFFF - tie]
+    values = np.concatenate([bits, ties, ties + np.uint32(1), ties - np.uint32(1), np.array(special, np.uint32)]).view(
+        np.float32
+    )
+    return values[: len(values) // 2 * 2].reshape(-1, 2)[~np.isnan(values).reshape(-1, 2).any(axis=1)]
+
+
+@each_precision
+def test_rounding(place, precision):
+    values = hard_to_round(precision)
+    want = np.array([[nearest(float(v), precision) for v in row] for row in values], np.float32).view(np.uint32)
     for array, expected in ((place.asarray(values), want), (place.asarray(values).T, want.T)):
-        got = round_to_bfloat16(array)
-        assert got.flags.c_contiguous == array.flags.c_contiguous, "the memory order is kept"
-        np.testing.assert_array_equal(place.to_host(got).copy("C").view(np.uint32), expected.copy("C").view(np.uint32))
+        found = {0: rounded(array, precision)}
+        if precision == "bfloat16":
+            found[16] = bfloat16_bits(array)
+            assert found[16].dtype == np.uint16
+            assert bfloat16_bits(found[16]) is found[16]
+            found[0.5] = rounded(found[16], precision)  # back to float32
+        for shift, got in found.items():
+            assert got.flags.c_contiguous == array.flags.c_contiguous, "the memory order is kept"
+            bits = place.to_host(got).copy("C").view(np.uint16 if shift == 16 else np.uint32)
+            np.testing.assert_array_equal(bits, expected >> int(shift))
 
 
-def test_bfloat16_keeps_every_nan(place):
-    """The NaN that a GPU makes is 0x7fffffff, which a carry would turn into -0."""
+@each_precision
+def test_rounding_keeps_every_nan(place, precision):
+    """The NaN that a GPU makes is 0x7fffffff, which a carry would turn into -0; others have nothing but bits that are dropped."""
     bits = np.array([[0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001]], np.uint32)
-    assert np.isnan(place.to_host(round_to_bfloat16(place.asarray(bits.view(np.float32))))).all()
+    values = place.asarray(bits.view(np.float32))
+    assert np.isnan(place.to_host(rounded(values, precision))).all()
+    assert np.isnan(place.to_host(rounded(bfloat16_bits(values), "bfloat16"))).all()
 
 
-def test_bfloat16_of_any_strides():
-    values = np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4)
-    for view in (values[:, ::2], values[:, :, ::3], values.transpose(1, 0, 2)):
-        np.testing.assert_array_equal(round_to_bfloat16(view), round_to_bfloat16(view.copy()))
-
-
-def test_bfloat16_product(place):
+@each_precision
+@pytest.mark.parametrize(("transposed_a", "transposed_b"), [(False, False), (False, True), (True, False), (True, True)])
+def test_the_product_is_that_of_rounded_operands(place, precision, transposed_a, transposed_b):
     rng = np.random.default_rng(0)
-    a, exact_a = operand(rng, (20, 300), True, np.float32, place)
-    b, exact_b = operand(rng, (300, 30), False, np.float32, place)
-    exact_a, exact_b = (np.vectorize(bfloat16_by_distance)(v) for v in (exact_a, exact_b))
-    got = place.to_host(gemm(a, b, precision="bfloat16"))
-    # operands are rounded as told, and the sums are those of float32
-    assert (abs(got - exact_a @ exact_b) / (abs(exact_a) @ abs(exact_b))).max() < 20 * np.finfo(np.float32).eps
-    assert abs(got - place.to_host(gemm(a, b))).max() > 1e-3
+    a, exact_a = operand(rng, (20, 300), transposed_a, np.float32, place)
+    b, exact_b = operand(rng, (300, 30), transposed_b, np.float32, place)
+    out, before = operand(rng, (20, 30), False, np.float32, place)
+    round_all = np.vectorize(lambda v: nearest(v, precision))
+    round_a, round_b = round_all(exact_a), round_all(exact_b)
+    want = -0.5 * round_a @ round_b + 2 * before
+    unit = np.finfo(np.float32).eps * (abs(round_a) @ abs(round_b) + abs(before))
+    # tensor cores round in a way of their own, by at most the last bit of each operand
+    allowed = 20 * unit if place.name != "gpu" else 2.0 ** (DROPPED[precision] - 22) * abs(exact_a) @ abs(exact_b) + 20 * unit
+    operands = [(a, b)]
+    if precision == "bfloat16":
+        operands += [(a, bfloat16_bits(b)), (bfloat16_bits(a), b), (bfloat16_bits(a), bfloat16_bits(b))]
+    for x, y in operands:
+        result = place.asarray(place.to_host(out))
+        # operands are rounded as told, and the sums are those of float32
+        assert (abs(place.to_host(gemm(x, y, result, -0.5, 2, precision)) - want) < allowed).all()
+        assert gemm(x, y, precision=precision).dtype == np.float32
+    full = abs(place.to_host(gemm(a, b)) - exact_a @ exact_b) < 20 * unit
+    assert full.all(), "without a precision nothing is rounded"
+    assert (abs(round_a @ round_b - exact_a @ exact_b) > 20 * unit).any(), "and here that makes a difference"
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_bits_go_to_a_library_that_has_a_product_for_them(fast, monkeypatch):
+    called = []
+
+    class Spy(blas.Library):
+        def __call__(self, *arguments):
+            called.append([x.dtype.name for x in arguments[:2]])
+
+    functions = dict.fromkeys([np.dtype(np.float32), *([np.dtype(np.uint16)] if fast else [])])
+    monkeypatch.setattr(blas, "library", lambda: Spy("spy", functions))
+    ones, few = np.ones((100, 100), np.float32), np.eye(100, dtype=np.float32)
+    summed = []
+    monkeypatch.setattr(module, "_sum_rows", lambda *arguments: summed.append(arguments[1].dtype.name))
+    for a, b in ((ones, ones), (ones, bfloat16_bits(ones).T), (few, ones), (few, bfloat16_bits(ones))):
+        gemm(a, b, precision="bfloat16")
+    gemm(ones, ones, precision="tf32")
+    gemm(ones, ones)
+    # rows are summed in float32, which is slower than the product of a CPU that has instructions for it
+    assert summed == ([] if fast else ["float32"] * 2)
+    assert called == ([["uint16"] * 2] * 4 if fast else [["float32"] * 2] * 2) + [["float32"] * 2] * 2
+    called.clear()
+    gemm(ones[:4], ones, precision="bfloat16")
+    assert not called, "small products are NumPy's"
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [({"avx512bf16": True}, True), ({"amx-bf16": True}, True), ({"avx512bf16": False, "avx512f": True}, False), ({}, False)],
+)
+def test_what_the_cpu_can_decides_on_the_product_of_bfloat16(features, expected, monkeypatch):
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
+    assert blas.has_bfloat16() is expected
+    if found := blas.find_mkl():
+        assert (np.dtype(np.uint16) in found.functions) is expected
+
+
+def test_what_is_rounded_is_no_memory_of_the_step():
+    a, b, arena = np.ones((70, 80), np.float32), np.ones((80, 90), np.float32), Arena()
+    for _ in range(2):
+        with CPU.arena(arena):
+            gemm(a, b, precision="bfloat16")
+    assert [x.shape for x in arena.buffers] == [(70, 90)]
+
+
+@pytest.mark.parametrize(("precision", "expected"), [(None, False), ("tf32", False), ("bfloat16", True)])
+def test_only_what_bfloat16_rounds_can_be_prepared(precision, expected):
+    array = np.ones((3, 4), np.float32)
+    assert (module.prepared(array, precision) is array) is not expected
 
 
 def test_the_library_has_a_name():

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import chi2
 
+from ebm import CD, RBM
+from ebm.compute.device import get
+from ebm.compute.upload import Upload
 from ebm.data.minibatches import Minibatches, permuted
 
 KEYS = np.array([7, 2**32 - 1, 0, 12345, 99, 4_000_000_000, 1, 2], np.uint32)
@@ -198,6 +202,133 @@ def test_data_on_the_device_stay_there(strict):
     batch = Minibatches(there, 10, device=strict, seed=1).batch(0, 1)
     np.testing.assert_array_equal(strict.to_host(batch), Minibatches(data, 10, seed=1).batch(0, 1))
     assert strict.uploads - uploads <= 1  # the order
+
+
+# Streaming: what is not on the device comes there batch by batch, each while the one before is learned from.
+
+WIDTH = 6
+FORMS = {
+    "the device's type": lambda x, folder: x,
+    "bytes": lambda x, folder: (100 * x).astype(np.uint8),
+    "bits": lambda x, folder: x > 0.5,
+    "doubles": lambda x, folder: x.astype(np.float64) + 1e-9,
+    "big-endian": lambda x, folder: x.astype(">f4"),
+    "columns": lambda x, folder: np.asfortranarray(x),
+    "sparse": lambda x, folder: sparse.csr_array(x * (x > 0.7)),
+    "sparse doubles": lambda x, folder: sparse.csr_matrix(x.astype(np.float64) * (x > 0.7)),
+    "a file": lambda x, folder: mapped(x, folder / "rows"),
+}
+
+
+def mapped(x, file):
+    x.tofile(file)
+    return np.memmap(file, x.dtype, "r", shape=x.shape)
+
+
+@pytest.fixture
+def streamed(monkeypatch):
+    monkeypatch.setattr("ebm.data.minibatches.RESIDENT_BYTES", 10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("binarization", [None, "stochastic"])
+def test_streamed_batches_are_the_same(strict, streamed, tmp_path, form, binarization):
+    data = FORMS[form](np.random.default_rng(6).random((25, WIDTH), np.float32), tmp_path)
+    host, device = (Minibatches(data, 10, seed=1, binarization=binarization, **options) for options in ({}, {"device": strict}))
+    first = device.batch(0, 0)
+    strict.syncs = strict.uploads = 0
+    for place in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 0), (0, 2), (3, 1), (3, 2), (4, 0), (4, 1)]:
+        batch = device.batch(*place)
+        assert batch is first, "a captured step reads always the same array"
+        assert (strict.syncs, strict.uploads) == (0, 0)
+        np.testing.assert_array_equal(strict.to_host(batch), host.batch(*place), err_msg=str(place))
+        strict.syncs = 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "travels"), [("u1", "u1"), (">i2", "i2"), ("f4", "f4"), ("f8", "f4"), (">f4", "f4"), ("i8", "f4")]
+)
+def test_the_smaller_type_travels(strict, streamed, monkeypatch, dtype, travels):
+    sent = set()
+    room = Upload.room
+    monkeypatch.setattr(Upload, "room", lambda self: sent.add(room(self).dtype.str) or room(self))
+    Minibatches(np.ones((20, 3), dtype), 5, device=strict).batch(0, 0)
+    assert sent == {np.dtype(travels).str}
+
+
+def test_a_batch_is_gathered_once_and_sent_before_it_is_asked_for(strict, streamed, monkeypatch):
+    log = []
+    send, receive = Upload.send, Upload.receive
+    monkeypatch.setattr(Upload, "send", lambda self: log.append("send") or send(self))
+    monkeypatch.setattr(Upload, "receive", lambda self, out: log.append("receive") or receive(self, out))
+    batches = Minibatches(numbered(25), 10, device=strict)
+    for epoch in range(2):
+        for i in range(3):
+            batches.batch(epoch, i)
+    assert log == ["send"] + 6 * ["receive", "send"]
+
+
+def test_what_was_sent_ahead_is_of_the_old_order(strict, streamed):
+    data = numbered(30)
+    first, second = (Minibatches(data, 10, seed=seed, device=strict) for seed in (1, 2))
+    second.batch(0, 0)
+    second.load_state_dict(first.state_dict())
+    np.testing.assert_array_equal(strict.to_host(second.batch(0, 1)), Minibatches(data, 10, seed=1).batch(0, 1))
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_an_interruption_leaves_nothing_behind(strict, streamed, monkeypatch, sent):
+    data = numbered(30)
+    batches, expected = Minibatches(data, 10, seed=1, device=strict), Minibatches(data, 10, seed=1)
+    batches.batch(0, 0)
+    send = Upload.send
+
+    def interrupted(upload):
+        if sent:
+            send(upload)
+        raise KeyboardInterrupt
+
+    for place in [(0, 1), (0, 0)]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Upload, "send", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                batches.batch(*place)
+        np.testing.assert_array_equal(strict.to_host(batches.batch(*place)), expected.batch(*place))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_a_machine_learns_the_same_from_streamed_rows(strict, monkeypatch, form):
+    data = (np.random.default_rng(7).random((50, WIDTH)) < 0.3).astype(np.float32)
+    options = {"epochs": 3, "batch_size": 20, "learning": CD(), "binarization": "stochastic"}
+    resident, streaming = (RBM(WIDTH, 4, device=strict, seed=1) for _ in range(2))
+    resident.fit(data, **options)
+    monkeypatch.setattr("ebm.data.minibatches.RESIDENT_BYTES", 10)
+    streaming.fit(form(data), **options)
+    np.testing.assert_array_equal(*(strict.to_host(rbm.parameters.buffer) for rbm in (resident, streaming)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("form", FORMS)
+def test_streamed_batches_are_the_same_on_a_gpu(monkeypatch, tmp_path, form):
+    gpu = get("gpu")
+    data = FORMS[form](np.random.default_rng(8).random((5_000, 600), np.float32), tmp_path)
+    places = [(0, 4), *((epoch, i) for epoch in range(2) for i in range(5)), (0, 2), (0, 1), (3, 4), (4, 0), (4, 0)]
+    resident = Minibatches(
+        gpu.asarray(data.toarray() if sparse.issparse(data) else data.astype(data.dtype.newbyteorder("="))),
+        1_000,
+        seed=1,
+        device=gpu,
+    )
+    monkeypatch.setattr("ebm.data.minibatches.RESIDENT_BYTES", 10)
+    streaming = Minibatches(data, 1_000, seed=1, device=gpu)
+    work, seen = gpu.xp.ones((4_000, 4_000), np.float32), []
+    for place in places:
+        batch = streaming.batch(*place)
+        for _ in range(3):  # steps that last longer than the copies, so that host and copies run ahead
+            work = work @ work * np.float32(1 / 4_000)
+        seen.append(batch.copy())
+    for place, batch in zip(places, seen, strict=True):
+        np.testing.assert_array_equal(gpu.to_host(batch), gpu.to_host(resident.batch(*place)), err_msg=str(place))
 
 
 def test_the_seed_belongs_to_the_state_of_a_run():

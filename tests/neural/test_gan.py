@@ -59,7 +59,7 @@ def test_each_players_gradient_is_the_derivative_of_its_loss(make, loss):
         step.stream.seek_(4)
         fake, to_latent = model.generator(model.draw(7, step.stream), step.stream)
         side = step._generator if player == "generator" else step._discriminator
-        gradient = side.begin(0.0)
+        gradient = side.gradient(side.update.begin(0.0))
         metrics = step.fool(fake, to_latent, gradient) if player == "generator" else step.judge(x, fake, gradient)
         gradient.finish()
         return float(metrics[f"{player}_loss"]), gradient.target
@@ -143,7 +143,7 @@ def test_minimax_is_the_other_loss_weighed_by_the_odds():
     fake, found = rows(9), {}
     for loss in ("non-saturating", "minimax"):
         step = step_of(model, loss=loss)
-        gradient = step._generator.begin(0.0)
+        gradient = step._generator.gradient(0.0)
         step.fool(fake, lambda dy, gradient, through, loss=loss: found.update({loss: dy.copy()}), gradient)
     probability = model.discriminate(fake)
     odds = probability / (1 - probability)
