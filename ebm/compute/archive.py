@@ -138,3 +138,9 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
             )
             raise OSError(error.errno, message, str(path)) from error
         raise
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Remove what `replace_file` has left of files like `pattern` when a process was killed while it wrote."""
+    for leftover in folder.glob(f".{pattern}.*.tmp"):
+        leftover.unlink(missing_ok=True)

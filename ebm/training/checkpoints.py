@@ -51,8 +51,7 @@ class Checkpoint(Callback):
 
     def on_start(self, run: Run) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self.directory.glob(".*.safetensors.*.tmp"):  # of a run killed while it wrote
-            leftover.unlink(missing_ok=True)
+        archive.remove_leftovers(self.directory, "*.safetensors")
         for step, path in _files(self.directory):
             if step > run.step and _readable(path):
                 raise FileExistsError(

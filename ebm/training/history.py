@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..compute.archive import replace_file
+from ..compute.archive import remove_leftovers, replace_file
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class History(Callback):
         self.rows = [row for row in self.rows if row["step"] <= run.step]
         self._before = self._before if run.step else 0.0
         self._started = time.monotonic()
+        if self.path is not None:
+            remove_leftovers(self.path.parent, self.path.name)
         self._rewrite()
 
     def on_epoch(self, run: Run) -> None:
