@@ -306,6 +306,14 @@ def test_mistakes_on_the_command_line(tmp_path, arguments, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()  # and the command put right works without --resume
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").touch()
+    done = command("--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert re.search(r"found --out .*, File exists; expected a folder that can be written to", done.stderr)
 
 
 def test_a_folder_with_results_is_gone_on_with_or_left_alone(written):

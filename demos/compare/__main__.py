@@ -19,7 +19,7 @@ from ebm.data import DataFileError
 
 from . import Comparison, models, pictures, report, tables
 from .problem import problem
-from .run import Results, run
+from .run import Results, require_known, run
 
 
 def main() -> None:
@@ -56,6 +56,7 @@ def compared(options: argparse.Namespace) -> None:
         raise ValueError(f"found --seeds {options.seeds}; expected 1 or more")
     devices.get(options.device)
     names = None if options.models is None else [name.strip() for name in options.models.split(",")]
+    require_known(names)
     labels = options.labels
     task = problem(
         options.dataset,
@@ -66,8 +67,11 @@ def compared(options: argparse.Namespace) -> None:
     )
     settings = {"data": options.dataset, "code": task.code, "seconds of training": task.seconds, "device": options.device}
     folder: Path = options.out
-    folder.mkdir(parents=True, exist_ok=True)
-    _check(folder, settings, options.resume)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check(folder, settings, options.resume)
+    except OSError as error:
+        raise OSError(f"found --out {folder}, {error.strerror}; expected a folder that can be written to") from error
     found = Comparison(task, run(task, options.seeds, Results(folder), names, extras=True))
     (folder / "results.csv").write_text(tables.to_csv(found.rows), encoding="utf-8")
     title = f"Generative against neural autoencoders: {options.dataset}"

@@ -83,6 +83,13 @@ class Task:
         return None if self.table in TABLES else 1
 
 
+def require_known(names: Sequence[str] | None, own: Mapping[str, Train] | None = None) -> None:
+    """Raise `ValueError` for names of no model."""
+    every = {*models.CODES, *models.GENERATION, *(own or {})}
+    if unknown := set(names or ()) - every:
+        raise ValueError(f"found models {sorted(unknown)}; expected some of {sorted(every)}")
+
+
 def tasks(names: Sequence[str] | None, own: Mapping[str, Train], space: FeatureSpace | None, extras: bool) -> Iterator[Task]:
     """What is to be done about the models that are asked for; models of one's own are in both tables. With `extras` what the report shows
     besides: codes of several sizes, and the experiment on pretraining."""
@@ -90,9 +97,6 @@ def tasks(names: Sequence[str] | None, own: Mapping[str, Train], space: FeatureS
         "codes": (models.CODES | dict(own), measure.codes),
         "generation": (models.GENERATION | dict(own), lambda m, p, pictures: measure.generation(m, p, space, pictures)),
     }
-    every = {name for trains, _ in table.values() for name in trains}
-    if unknown := set(names or ()) - every:
-        raise ValueError(f"found models {sorted(unknown)}; expected some of {sorted(every)}")
     for which, (trains, measured) in table.items():
         for name, train in trains.items():
             if not names or name in names:
@@ -117,6 +121,7 @@ def run(
     extras: bool = False,
 ) -> Results:
     """Train and measure what `results` lacks. A model that fails gets a record with its reason, and the others go on."""
+    require_known(names, own)
     space = _space(problem, results.folder)
     given = list(tasks(names, own or {}, space, extras))
     everything = [(seed, task) for seed in range(1, seeds + 1) for task in given if seed <= (task.seeds or seeds)]
