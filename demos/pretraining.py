@@ -67,8 +67,8 @@ def belief_network(images: np.ndarray, quick: bool, folder: Path, device: str) -
 
 
 def deep_boltzmann_machine(images: np.ndarray, quick: bool, folder: Path, device: str) -> Autoencoder:
-    """The one of `demos.dbm_mnist`."""
-    name = "DBM 500-1000"
+    """The one of `demos.dbm_mnist` whose layers were all pretrained: the upper one takes part there."""
+    name = "DBM 500-1000, published pretraining"
     where = folder if quick else folder.parents[2] / "dbm_mnist" / "runs" / name
     return unroll(dbm_mnist.trained(dbm_mnist.RECIPES[name], images, where, quick, device)[0])
 
