@@ -202,7 +202,7 @@ def draw(name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, shape
         np.concatenate([originals, given, completed]),
         shape,
         columns=10,
-        title=f"{name}: test images, what is given, the rest sampled",
+        title=f"{name}: right halves",
     )
     if isinstance(model, DBM):
         first, second = (model.device.to_host(w) for w in model.weights[:2])
