@@ -69,7 +69,8 @@ class Record:
 
 def _product(a: Any, b: Any, *_: Any) -> tuple[str, str]:
     left, right = (" " if x.flags.c_contiguous else "ᵀ" for x in (a, b))
-    return "products", f"{a.shape[0]:5} x {a.shape[1]:4}{left} x {b.shape[1]:4}{right}"
+    kind = "products" if a.shape[0] > 1 else "sums over rows"  # biases are learned by a row of ones
+    return kind, f"{a.shape[0]:5} x {a.shape[1]:4}{left} x {b.shape[1]:4}{right}"
 
 
 def _kernel(kernel: Kernel, *_: Any) -> tuple[str, str]:
