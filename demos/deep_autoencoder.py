@@ -119,9 +119,9 @@ def main() -> None:
     """Everything that is not in the results yet; then the pictures and the table."""
     options = arguments(__doc__, "deep_autoencoder")
     quick, device, runs = options.quick, options.device, options.out / "runs"
-    digits, held = training_and_test("mnist", 2000 if quick else None)
+    digits, held = training_and_test("mnist", 1000 if quick else None)
     train, test = digits.images, held.images
-    people, others = training_and_test("olivetti-faces", 40 if quick else None)
+    people, others = training_and_test("olivetti-faces", 20 if quick else None)
     standardizer = Standardizer().fit(patches(people.images, 100, 1))
     faces, strangers = (standardizer.transform(patches(x.images, n, 1)) for x, n in ((people, 100), (others, 20)))
     tasks: dict[str, Callable[[], float]] = {

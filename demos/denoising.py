@@ -150,10 +150,10 @@ def in_words(found: dict[str, float]) -> str:
 def main() -> None:
     """Everything that is not in the results yet; then the tables."""
     options = arguments(__doc__, "denoising")
-    train, test = training_and_test("mnist", 2000 if options.quick else None)
+    train, test = training_and_test("mnist", 1000 if options.quick else None)
     sizes = {"filters": 15, "pretraining": 10, "fine-tuning": 30, "restoration": 10, "field": 200}
     if options.quick:
-        sizes = {"filters": 1, "pretraining": 1, "fine-tuning": 1, "restoration": 8, "field": 5}
+        sizes = {"filters": 1, "pretraining": 1, "fine-tuning": 1, "restoration": 15, "field": 5}
     tasks: dict[str, Callable[[], dict[str, float]]] = {}
     for share in SHARES:
         tasks[f"filters, {share:.0%} missing"] = partial(

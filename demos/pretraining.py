@@ -159,7 +159,7 @@ def draw(results: dict[str, Any], counts: tuple[int, ...]) -> Figure:
 def main() -> None:
     """Everything that is not in the results yet; then the picture and the table."""
     options = arguments(__doc__, "pretraining")
-    train, test = training_and_test("mnist", 2000 if options.quick else None)
+    train, test = training_and_test("mnist", 1000 if options.quick else None)
     counts = (100, 1000) if options.quick else tuple(EPOCHS)
     results: dict[str, Any] = {}
     for name, make in STARTS.items():

@@ -149,7 +149,7 @@ def rule(name: str, train: np.ndarray, test: np.ndarray, quick: bool, folder: Pa
     epochs = max(2, recipe.epochs // 100) if quick else recipe.epochs
     rbm, snapshots = trained(recipe, train, epochs, folder, device)
     effort: dict[str, Any] = (
-        {"chains": 50, "temperatures": 200, "sweeps": 50} if quick else {"chains": 500, "temperatures": 10_000}
+        {"chains": 20, "temperatures": 100, "sweeps": 10} if quick else {"chains": 500, "temperatures": 10_000}
     )
     estimate = ais.estimate(rbm, data=train, seed=1, progress=True, **effort)
     print(f"{name}: {estimate}", flush=True)
@@ -158,7 +158,7 @@ def rule(name: str, train: np.ndarray, test: np.ndarray, quick: bool, folder: Pa
         at_epoch = estimate
         if epoch < epochs:
             at = ebm.load(folder / f"{epoch:04d}.safetensors", device=device)
-            at_epoch = ais.estimate(at, data=train, temperatures=100 if quick else 5000, reverse=False, seed=1)
+            at_epoch = ais.estimate(at, data=train, temperatures=20 if quick else 5000, reverse=False, seed=1)
         else:
             at = rbm
         nats = likelihood.log_probability(at, bits, at_epoch)
@@ -235,7 +235,7 @@ def table(results: dict[str, Any]) -> None:
 def main() -> None:
     """Everything that is not in the results yet; then the table and the plot."""
     options = arguments(__doc__, "rbm_mnist")
-    train, test = (part.images for part in training_and_test("mnist", 2000 if options.quick else None))
+    train, test = (part.images for part in training_and_test("mnist", 1000 if options.quick else None))
     tasks: dict[str, Callable[[], dict[str, Any]]] = {}
     for name in SMALL:
         tasks[name] = partial(small_machine, name, train, test, options.quick, options.device)
