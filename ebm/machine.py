@@ -463,7 +463,8 @@ class BoltzmannMachine:
             raise ValueError("found states of no rows; expected at least one row, over which the statistics are averaged")
         scale = factor / rows if weights is None else factor
         # sums over rows are products too: one operation each, with the momentum in it
-        over = (self.device.zeros(rows, self.dtype) + self.dtype.type(1) if weights is None else weights)[None]
+        over = self.device.empty((1, rows), self.dtype)
+        over[...] = 1 if weights is None else weights
         for i, x in enumerate(states):
             for name, value in self.layers[i].units.statistics(x).items():
                 gemm(over, value, gradient[f"{name}.{i}"][None], alpha=scale, beta=beta)

@@ -116,9 +116,12 @@ def _array_product(a: Array, b: Array, out: Array, alpha: float, beta: float) ->
     product = a @ b
     if alpha != 1:
         product *= alpha
-    if beta:
-        product += out if beta == 1 else beta * out
-    out[...] = product
+    if beta == 0:
+        out[...] = product
+        return
+    if beta != 1:
+        out *= beta
+    out += product
 
 
 @njit(nogil=True, cache=True)
