@@ -14,6 +14,9 @@ many rows as it likes. Any function of this form can be passed as `learning=`. A
 
 Where the model's expectation is no average over rows, `negative` is a function `negative(gradient, factor=..., centers=...)` that adds
 factor times the expectation to `gradient` itself, as `BoltzmannMachine.add_statistics_` does for rows.
+
+On a GPU steps whose rule is a frozen dataclass are captured and replayed (see `compute.graph`): such a rule must queue the same operations
+each time and read nothing on the host. Other rules are called at each step.
 """
 
 from .contrastive import CD
