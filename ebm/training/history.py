@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import math
@@ -54,7 +55,7 @@ class History(Callback):
         self._before = self._before if run.step else 0.0
         self._started = time.monotonic()
         if self.path is not None:
-            remove_leftovers(self.path.parent, self.path.name)
+            remove_leftovers(self.path.parent, glob.escape(self.path.name))
         self._rewrite()
 
     def on_epoch(self, run: Run) -> None:

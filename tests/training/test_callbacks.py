@@ -233,10 +233,10 @@ def test_history_is_on_disk_after_each_epoch(tmp_path):
 
 
 def test_history_removes_what_a_killed_run_was_writing(tmp_path):
-    (tmp_path / ".h.jsonl.123.tmp").touch()
-    (tmp_path / ".other.jsonl.123.tmp").touch()
-    run_with([1.0], History(tmp_path / "h.jsonl"), epochs=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.jsonl.123.tmp", "h.jsonl"]
+    (tmp_path / ".h[1].jsonl.123.tmp").touch()
+    (tmp_path / ".h1.jsonl.123.tmp").touch()
+    run_with([1.0], History(tmp_path / "h[1].jsonl"), epochs=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".h1.jsonl.123.tmp", "h[1].jsonl"]
 
 
 def test_history_begins_anew_with_a_new_run(tmp_path):
