@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .compute.device import Arena, Array
+from .compute.device import Array
 from .compute.graph import Graph
 from .compute.kernels.annealing import anneal_kept, anneal_summed
 from .compute.random import Stream
@@ -100,16 +100,15 @@ class Path:
         # The three inverse temperatures that the kernels read, always in the same place.
         window = device.empty(3, np.float64)
         log_weights = (table[1:2] - table[0:1]) * self._linear(states)
-        arena, graph = Arena(), Graph(device)
+        graph = Graph(device)
         states = [None if x is None else x.copy() for x in states]
 
         def temperature(last: bool) -> None:
-            with device.arena(arena):
-                for j in self.summed:
-                    self._draw_summed(j, states, window, log_weights, stream, first_row)
-                for i in () if last else self.kept:
-                    self._draw_kept(i, states, window, log_weights, stream, first_row)
-                stream.advance_()
+            for j in self.summed:
+                self._draw_summed(j, states, window, log_weights, stream, first_row)
+            for i in () if last else self.kept:
+                self._draw_kept(i, states, window, log_weights, stream, first_row)
+            stream.advance_()
 
         for k in range(1, len(betas)):
             window[...] = table[k - 1 : k + 2]

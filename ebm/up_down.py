@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .compute.device import Arena, Array
+from .compute.device import Array
 from .compute.gemm import gemm
 from .compute.graph import Graph
 from .compute.random import Stream
@@ -57,7 +57,7 @@ class UpDown:
         self.stream.advance_()
         dbn.untie_()
         self.updates = {name: optimizer.start(parameters, penalties) for name, parameters in dbn.parts.items()}
-        self._arena, self._graph = Arena(), Graph(dbn.device)
+        self._graph = Graph(dbn.device)
 
     def __call__(self, v: Array) -> dict[str, Array]:
         """Learn from the batch `v` (rows, visible and labels)."""
@@ -65,7 +65,7 @@ class UpDown:
         betas = tuple(update.begin(progress) for update in self.updates.values())
         rule, measured = scheduled(self.learning, progress), self.step % self.steps_per_epoch % self.measure_every == 0
         work = functools.partial(self._learn, v, rule, dict(zip(self.updates, betas, strict=True)), measured)
-        metrics: dict[str, Array] = self._graph(work, (v,), (rule, betas, measured)) if repeatable(rule) else work()
+        metrics: dict[str, Array] = self._graph(work, (v,), (rule, betas, measured), capture=repeatable(rule))
         self.step += 1
         return metrics
 
@@ -73,41 +73,40 @@ class UpDown:
         """The update on the device; the metrics where they are `measured`."""
         dbn, stream, top = self.dbn, self.stream, self.dbn.top
         recognition, generation = dbn.layers[:-1], dbn.generative
-        with dbn.device.arena(self._arena):
-            features, labels = dbn.apart(v)
-            awake = [features]
-            for rbm in recognition:
-                awake.append(rbm.sample_hidden(awake[-1], stream))
-            positive, negative = rule(top, dbn.together(awake[-1], labels), self.chains, stream)
-            if callable(negative):
-                raise TypeError(
-                    f"found learning={self.learning!r}, whose model's phase has no rows to pass down; write CD(3) or PCD(3)"
-                )
-            name = f"layer.{len(recognition)}"
-            top.add_statistics_(self.updates[name].gradient, positive, -1.0, betas[name])
-            top.add_statistics_(self.updates[name].gradient, negative, 1.0)
-            for k, rbm in enumerate(generation):
-                name = f"generative.{k}"
-                _predict(self.updates[name], rbm, 0, awake[k : k + 2], betas[name])
-            dream = dbn.apart(negative[0])[0]
-            for k in reversed(range(len(recognition))):
-                # documents are dreamed as long as those of the batch
-                like = self._repeated(features, dream.shape[0]) if generation[k].visible.units.replicated else None
-                below = generation[k].sample_visible(dream, stream, like=like)
-                name = f"layer.{k}"
-                _predict(self.updates[name], recognition[k], 1, [below, dream], betas[name])
-                dream = below
-            for update in self.updates.values():
-                update.apply_()
-            for rbm in (*dbn.layers, *generation):
-                for layer in rbm.layers:
-                    layer.units.constrain_()
-            stream.advance_()
-            if not measured:
-                return {}
-            error = features - dbn.up_and_down(features)
-            metrics = getattr(rule, "metrics", None)
-            return {"reconstruction": (error * error).sum() / v.shape[0]} | ({} if metrics is None else metrics(self.chains))
+        features, labels = dbn.apart(v)
+        awake = [features]
+        for rbm in recognition:
+            awake.append(rbm.sample_hidden(awake[-1], stream))
+        positive, negative = rule(top, dbn.together(awake[-1], labels), self.chains, stream)
+        if callable(negative):
+            raise TypeError(
+                f"found learning={self.learning!r}, whose model's phase has no rows to pass down; write CD(3) or PCD(3)"
+            )
+        name = f"layer.{len(recognition)}"
+        top.add_statistics_(self.updates[name].gradient, positive, -1.0, betas[name])
+        top.add_statistics_(self.updates[name].gradient, negative, 1.0)
+        for k, rbm in enumerate(generation):
+            name = f"generative.{k}"
+            _predict(self.updates[name], rbm, 0, awake[k : k + 2], betas[name])
+        dream = dbn.apart(negative[0])[0]
+        for k in reversed(range(len(recognition))):
+            # documents are dreamed as long as those of the batch
+            like = self._repeated(features, dream.shape[0]) if generation[k].visible.units.replicated else None
+            below = generation[k].sample_visible(dream, stream, like=like)
+            name = f"layer.{k}"
+            _predict(self.updates[name], recognition[k], 1, [below, dream], betas[name])
+            dream = below
+        for update in self.updates.values():
+            update.apply_()
+        for rbm in (*dbn.layers, *generation):
+            for layer in rbm.layers:
+                layer.units.constrain_()
+        stream.advance_()
+        if not measured:
+            return {}
+        error = features - dbn.up_and_down(features)
+        metrics = getattr(rule, "metrics", None)
+        return {"reconstruction": (error * error).sum() / v.shape[0]} | ({} if metrics is None else metrics(self.chains))
 
     def _repeated(self, rows: Array, count: int) -> Array:
         """So many of the rows, again and again from the first."""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ebm.compute.device import Arena, Array, device_of
+from ebm.compute.device import Array, device_of
 from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.training.optimizers import Optimizer
@@ -117,7 +117,7 @@ class AdversarialStep:
         )
         self.stream = Stream(seed, "learning", model.device)
         self.step = 0
-        self._arena, self._graph = Arena(), Graph(model.device)
+        self._graph = Graph(model.device)
 
     def __call__(self, batch: Array) -> dict[str, Array]:
         """Learn from the batch."""
@@ -131,18 +131,17 @@ class AdversarialStep:
         """The updates on the device."""
         model, metrics = self.model, dict[str, Array]()
         rows = batch.shape[0] // self.discriminator_steps
-        with model.device.arena(self._arena):
-            for k in range(self.discriminator_steps):
-                x = batch[k * rows : (k + 1) * rows]
-                fake, to_latent = model.generator(model.draw(rows, self.stream), self.stream)
-                gradient = self._discriminator.gradient(discriminator_beta)
-                metrics |= self.judge(x, fake, gradient)
-                self._discriminator.apply_(gradient)
-            gradient = self._generator.gradient(generator_beta)
-            metrics |= self.fool(fake, to_latent, gradient)
-            self._generator.apply_(gradient)
-            metrics["diversity"] = _spread(fake) / device_of(x).xp.maximum(_spread(x), x.dtype.type(_LEAST_SPREAD))
-            self.stream.advance_()
+        for k in range(self.discriminator_steps):
+            x = batch[k * rows : (k + 1) * rows]
+            fake, to_latent = model.generator(model.draw(rows, self.stream), self.stream)
+            gradient = self._discriminator.gradient(discriminator_beta)
+            metrics |= self.judge(x, fake, gradient)
+            self._discriminator.apply_(gradient)
+        gradient = self._generator.gradient(generator_beta)
+        metrics |= self.fool(fake, to_latent, gradient)
+        self._generator.apply_(gradient)
+        metrics["diversity"] = _spread(fake) / device_of(x).xp.maximum(_spread(x), x.dtype.type(_LEAST_SPREAD))
+        self.stream.advance_()
         return metrics
 
     def judge(self, x: Array, fake: Array, gradient: Gradient) -> dict[str, Array]:

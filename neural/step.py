@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ebm.compute.device import Arena, Array
+from ebm.compute.device import Array
 from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.training.optimizers import Optimizer, Update
@@ -48,7 +48,7 @@ class Step:
         self._target = parameters.over(self.update.gradient.buffer)
         self.stream = Stream(seed, "learning", parameters.device)
         self.step = 0
-        self._arena, self._graph = Arena(), Graph(parameters.device)
+        self._graph = Graph(parameters.device)
 
     def __call__(self, batch: Any) -> Mapping[str, Array]:
         """Learn from the batch; returns the objective's metrics, at the parameters before the update."""
@@ -65,8 +65,10 @@ class Step:
     def _evaluate(self, batch: Any, gradient: Gradient) -> Mapping[str, Array]:
         """The objective and its gradient, with the same noise whenever it is called in a step."""
         self.stream.seek_(self.step)
-        with self.parameters.device.arena(self._arena):
-            return self.objective(batch, self.stream, gradient)
+        metrics: Mapping[str, Array] = self._graph(
+            functools.partial(self.objective, batch, self.stream, gradient), capture=False
+        )
+        return metrics
 
     def _updated(self, batch: Any, update: Update) -> Mapping[str, Array]:
         beta = update.begin(self.step / self.steps_per_epoch)
@@ -76,12 +78,11 @@ class Step:
 
     def _learn(self, batch: Any, update: Update, beta: float) -> Mapping[str, Array]:
         """The update on the device."""
-        with self.parameters.device.arena(self._arena):
-            gradient = Gradient(self._target, beta)
-            metrics = self.objective(batch, self.stream, gradient)
-            gradient.finish()
-            update.apply_()
-            self.stream.advance_()
+        gradient = Gradient(self._target, beta)
+        metrics = self.objective(batch, self.stream, gradient)
+        gradient.finish()
+        update.apply_()
+        self.stream.advance_()
         return metrics
 
     def stateful(self) -> dict[str, Any]:

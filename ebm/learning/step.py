@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..compute.device import Arena, Array
+from ..compute.device import Array
 from ..compute.graph import Graph
 from ..compute.random import Stream
 from ..training.optimizers import Optimizer
@@ -72,7 +72,7 @@ class Step:
         self._centers = (
             [machine.device.zeros(size, machine.dtype) + machine.dtype.type(0.5) for size in sizes] if centered else None
         )
-        self._arena, self._graph = Arena(), Graph(machine.device)
+        self._graph = Graph(machine.device)
 
     def __call__(self, v: Array) -> dict[str, Array]:
         """Learn from the batch `v` (rows, visible)."""
@@ -80,34 +80,33 @@ class Step:
         beta, rule = self.update.begin(progress), scheduled(self.learning, progress)
         measured = self.measure_every is not None and self.step % self.steps_per_epoch % self.measure_every == 0
         work = functools.partial(self._learn, v, rule, beta, measured)
-        metrics: dict[str, Array] = self._graph(work, (v,), (rule, beta, measured)) if repeatable(rule) else work()
+        metrics: dict[str, Array] = self._graph(work, (v,), (rule, beta, measured), capture=repeatable(rule))
         self.step += 1
         return metrics
 
     def _learn(self, v: Array, rule: Rule, beta: float, measured: bool) -> dict[str, Array]:
         """The update on the device; the metrics where they are `measured`."""
         machine, update = self.machine, self.update
-        with machine.device.arena(self._arena):
-            found, negative = rule(machine.prepared(), v, self.chains, self.stream)
-            positive = list(found)
-            if self._centers is not None:
-                for center, x in zip(self._centers, positive, strict=True):
-                    _follow(center, x)
-            pulls = [(i, target.pull(found[i], running)) for target, i, running in self._sparse]
-            for i, pull in pulls:
-                positive[i] = positive[i] + pull
-            # the optimizer descends: the gradient of the loss has the opposite sign
-            machine.add_statistics_(update.gradient, positive, -1.0, beta, self._centers)
-            subtract = negative if callable(negative) else functools.partial(machine.add_statistics_, states=negative)
-            subtract(update.gradient, factor=1.0, centers=self._centers)
-            update.apply_()
-            for layer in machine.layers:
-                layer.units.constrain_()
-            self.stream.advance_()
-            if not measured:
-                return {}
-            report = getattr(rule, "metrics", None)
-            return {"reconstruction": machine.squared_error(v)} | ({} if report is None else report(self.chains))
+        found, negative = rule(machine.prepared(), v, self.chains, self.stream)
+        positive = list(found)
+        if self._centers is not None:
+            for center, x in zip(self._centers, positive, strict=True):
+                _follow(center, x)
+        pulls = [(i, target.pull(found[i], running)) for target, i, running in self._sparse]
+        for i, pull in pulls:
+            positive[i] = positive[i] + pull
+        # the optimizer descends: the gradient of the loss has the opposite sign
+        machine.add_statistics_(update.gradient, positive, -1.0, beta, self._centers)
+        subtract = negative if callable(negative) else functools.partial(machine.add_statistics_, states=negative)
+        subtract(update.gradient, factor=1.0, centers=self._centers)
+        update.apply_()
+        for layer in machine.layers:
+            layer.units.constrain_()
+        self.stream.advance_()
+        if not measured:
+            return {}
+        report = getattr(rule, "metrics", None)
+        return {"reconstruction": machine.squared_error(v)} | ({} if report is None else report(self.chains))
 
     def stateful(self) -> dict[str, Any]:
         """The parts of a checkpoint, by name."""
