@@ -307,7 +307,7 @@ def test_learning_curves_of_several_runs_have_a_color_each():
     assert words(plots.learning_curves(other, labels=["alone"]).legends[0]) == ["alone"]
 
 
-def test_the_legend_of_long_names_stays_in_the_figure() -> None:
+def test_the_legend_of_long_names_stays_in_the_figure():
     names = ["SGD, squared error", "SGD, cross-entropy", "Adam, squared error", "Adam, cross-entropy"]
     figure = plots.learning_curves([[{"epoch": k, "error": 1 / k} for k in (1, 2)] for _ in names], names)
     figure.canvas.draw()

@@ -67,7 +67,7 @@ def learning_curves(
         keys = [_key(color, "-") for color in COLORS[: len(histories)]]
         names = [f"run {i + 1}" for i in range(len(histories))] if labels is None else list(labels)
         # some 70 letters stand side by side, 6 of them for a key
-        columns = max(1, min(len(names), 4, 70 // (6 + max(map(len, names)))))
+        columns = max(1, min(len(names), 4, 70 // (6 + max(map(len, names), default=0))))
         figure.legend(keys, names, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 

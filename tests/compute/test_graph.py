@@ -34,6 +34,21 @@ def batches(device, count=8):
         yield fixed
 
 
+@pytest.mark.parametrize("capture", [True, False])
+def test_a_function_gets_the_same_memory_at_each_call_and_others_do_not(capture):
+    graph, other = Graph(CPU), Graph(CPU)
+
+    def function():
+        return CPU.empty(3, np.float32), CPU.empty(3, np.float32)
+
+    first, second = graph(function, capture=capture)
+    assert first is not second
+    again = graph(function, capture=capture)
+    assert again[0] is first
+    assert again[1] is second
+    assert all(x is not first and x is not second for x in (*other(function), *function()))
+
+
 def test_a_kind_is_captured_at_its_third_call_and_replayed_then(strict):
     device = strict
     graph, calls, total = Graph(device), [], device.zeros(1, np.float32)
