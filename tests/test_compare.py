@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_a_clock_ends_a_run_and_makes_schedules():
     assert shares == sorted(shares)
     assert seen[0][0] < 0.2
     assert seen[-1] == (1.0, 0.5)
+
+
+def test_training_is_timed_by_the_clock_though_no_epoch_ends():
+    def slow(task):
+        callbacks = task.watched("training")[1]
+        RBM(64, 8, device="cpu", seed=1).fit(task.rows, epochs=10**6, batch_size=1, callbacks=callbacks)
+        assert not task.histories["training"].rows
+        time.sleep(0.6)
+        return Mean(task)
+
+    found = compare("digits", models=["slow"], own={"slow": slow}, budget=0.02)
+    assert 0.02 <= found.tables["codes"]["slow"]["training"].value < 0.6
 
 
 def test_shuffled_squares_keep_their_pixels():

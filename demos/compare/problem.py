@@ -25,7 +25,7 @@ class Clock(Callback):
     compiled, doesn't count."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.since = seconds, math.inf
+        self.seconds, self.since, self.spent = seconds, math.inf, 0.0
 
     def on_step(self, run: Run) -> None:
         """Look at the time."""
@@ -33,6 +33,10 @@ class Clock(Callback):
         self.since = min(self.since, now)
         if now - self.since >= self.seconds:
             run.stop("its time is over")
+
+    def on_end(self, run: Run) -> None:
+        """Note how long it took."""
+        self.spent = max(0.0, time.perf_counter() - self.since)
 
     @property
     def passed(self) -> float:
@@ -52,7 +56,7 @@ class Clock(Callback):
 class Problem:
     """What a model is trained on: rows in [0, 1] with their `shape`, a `code` size, a `seed`, a `device`, and `seconds` of training.
 
-    `labels` are None where there are none. `histories` collects the learning curves of all runs, by name.
+    `labels` are None where there are none. `clocks` and `histories` collect the times and the learning curves of all runs, by name.
     """
 
     train: data.Dataset
@@ -62,6 +66,7 @@ class Problem:
     seconds: float
     seed: int = 1
     device: str = "cpu"
+    clocks: dict[str, Clock] = field(default_factory=dict)
     histories: dict[str, History] = field(default_factory=dict)
 
     @property
@@ -90,12 +95,12 @@ class Problem:
 
     def watched(self, name: str, share: float = 1.0) -> tuple[Clock, list[Callback]]:
         """A clock for so much of the time, and the callbacks of a run with it and a history."""
-        clock, self.histories[name] = Clock(share * self.seconds), History()
-        return clock, [clock, self.histories[name]]
+        clock, history = self.clocks[name], self.histories[name] = Clock(share * self.seconds), History()
+        return clock, [clock, history]
 
     def of(self, **changes: Any) -> Self:
-        """The same with other settings, and no histories."""
-        return replace(self, histories={}, **changes)
+        """The same with other settings, before any run."""
+        return replace(self, clocks={}, histories={}, **changes)
 
 
 def problem(
