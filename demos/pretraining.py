@@ -31,9 +31,9 @@ from neural.corruption import Masking
 
 SIZES = (784, 500, 1000)
 # How many labels, and epochs on them; how many draws of the labels are averaged.
-EPOCHS = {100: 200, 1000: 100, 10_000: 40, 60_000: 60}
+EPOCHS = {100: 200, 1000: 100, 10_000: 30, 60_000: 40}
 DRAWS = {100: 5, 1000: 3, 10_000: 2, 60_000: 1}
-DROPOUT, RATES = (0.0, 0.5), (3e-4, 1e-3)
+DROPOUT, RATES = (0.2, 0.5), (3e-4, 1e-3)
 # Percent of wrong test images: a rerun of 512-1024 by yell/boltzmann-machines, and Salakhutdinov & Hinton 2009 for all labels.
 PUBLISHED = {
     "deep Boltzmann machine": {100: 16.21, 1000: 6.46, 10_000: 2.89, 60_000: 0.95},
