@@ -52,6 +52,8 @@ class Recipe:
     centered: bool = True
     source: str = "mnist"
     temperatures: int = 5000
+    # for the first RBM of a belief network, where more are needed
+    first_temperatures: int | None = None
     decay: float = 2e-5
     # of the weights that `DBM.on` begins with; two further layers run away from 0.04
     deviation: float = 0.04
@@ -64,7 +66,7 @@ RECIPES = {
     "DBN 500-2000": Recipe(DBN, (500, 2000), (300, 40), temperatures=10_000),
     "DBM 500-1000": Recipe(DBM, (500, 1000), (300,), 150, temperatures=10_000),
     # the first layer stops early: what the second adds is then more than the doubt about ln Z
-    "DBN 500-2000, young first layer": Recipe(DBN, (500, 2000), (20, 20), temperatures=10_000),
+    "DBN 500-2000, young first layer": Recipe(DBN, (500, 2000), (20, 20), temperatures=10_000, first_temperatures=40_000),
     "DBM 500-500-1000": Recipe(DBM, (500, 500, 1000), (100,), 20, deviation=0.02),
     "DBM 500-1000, published pretraining": Recipe(DBM, (500, 1000), (20, 20), 20),
     "DBM 500-1000, not pretrained": Recipe(DBM, (500, 1000), (), 20, centered=False),
@@ -140,26 +142,28 @@ def trained(recipe: Recipe, train: np.ndarray, folder: Path, quick: bool, device
     return dbm, watch.seconds
 
 
-def evaluated(
-    name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, quick: bool, temperatures: int
-) -> dict[str, Any]:
+def evaluated(name: str, model: DBM | DBN, train: np.ndarray, test: np.ndarray, quick: bool, recipe: Recipe) -> dict[str, Any]:
     """The bound on the test rows, between the sides of ln Z, and how tight it is for some of them; for a belief network also how likely its
     first RBM alone makes them, which the layers above are to exceed."""
     besides: dict[str, Any]
     rows = data.binarize(test, seed=1)
-    chains, temperatures = (20, 100) if quick else (100, temperatures)
-    effort: dict[str, Any] = {"chains": chains, "temperatures": temperatures, "sweeps": temperatures // 10}
+
+    def effort(chains: int, temperatures: int) -> dict[str, Any]:
+        chains, temperatures = (20, 100) if quick else (chains, temperatures)
+        return {"chains": chains, "temperatures": temperatures, "sweeps": temperatures // 10, "seed": 1, "progress": True}
+
     if isinstance(model, DBN):
         below = data.binarize(train[:10_000], seed=2)
         features = model.layers[0].transform(below)
         for rbm in model.layers[1:-1]:
             features = rbm.transform(features)
-        estimate = ais.estimate(model.top, data=features, seed=1, progress=True, **effort)
+        estimate = ais.estimate(model.top, data=features, **effort(100, recipe.temperatures))
         nats = likelihood.recognition_bound(model, rows, estimate, samples=2 if quick else 20, seed=1)
         sampled = likelihood.importance_sampled(model, rows[:100], estimate, samples=10 if quick else 1000, seed=1)
         tightness, error = sampled - nats[:100], np.zeros(100)
         # what the layers above have gained is a fraction of a nat
-        first = ais.estimate(model.layers[0], data=train, seed=1, progress=True, **effort | {"chains": 20 if quick else 500})
+        more = recipe.first_temperatures or recipe.temperatures
+        first = ais.estimate(model.layers[0], data=train, **effort(500, more))
         print(f"{name}, first RBM: {first}", flush=True)
         besides = {
             "first RBM": float(likelihood.log_probability(model.layers[0], rows, first).mean()),
@@ -167,7 +171,7 @@ def evaluated(
             "it is certified": first.certified,
         }
     else:
-        estimate = ais.estimate(model, data=train, seed=1, progress=True, **effort)
+        estimate = ais.estimate(model, data=train, **effort(100, recipe.temperatures))
         nats = likelihood.lower_bound(model, rows, estimate)
         tightness, error = ais.tightness(model, rows[: 2 if quick else 20], temperatures=50 if quick else 2000, seed=1)
         besides = {"deviations of the weights": [float(model.device.to_host(w).std()) for w in model.weights]}
@@ -227,7 +231,7 @@ def run(name: str, quick: bool, device: str, out: Path) -> dict[str, Any]:
     train, test = images.images.astype(np.float32), held.images.astype(np.float32)
     model, seconds = trained(recipe, train, out / "runs" / name, quick, device)
     model.save(out / "runs" / name / "model.safetensors")
-    found = evaluated(name, model, train, test, quick, recipe.temperatures)
+    found = evaluated(name, model, train, test, quick, recipe)
     draw(name, model, train, test, held.shape, quick, out)
     return {"recipe": str(recipe), "seconds": seconds} | found
 
