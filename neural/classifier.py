@@ -75,14 +75,24 @@ class Classifier:
 
     @classmethod
     def on(
-        cls, model: Autoencoder, classes: int, *, dropout: float = 0.0, loss: Loss | None = None, seed: int | None = None
+        cls,
+        model: Autoencoder,
+        classes: int,
+        *,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        loss: Loss | None = None,
+        seed: int | None = None,
     ) -> Self:
         """A classifier on the encoder of a model, copied: an autoencoder, or a machine or stack that `unroll` made one of.
 
-        `dropout` is put after each activation. The model stays as it is.
+        `dropout` is put after each activation, `input_dropout` before the first layer that learns. The model stays as it is.
         """
         source, layers, numbers = model.network, list[Layer](), list[int]()
         for k, layer in enumerate(source.layers[: model.depth]):
+            if input_dropout and k == source.fixed:
+                layers.append(Dropout(input_dropout))
+                numbers.append(-1)
             layers.append(layer_from_config(layer.config()))
             numbers.append(k)
             if dropout and not layer.names:

@@ -36,6 +36,15 @@ def test_fine_tuning_what_was_learned_without_labels(name, encoders):
     np.testing.assert_array_equal(encoders[name].encode(TEST.images), codes)  # the source is as it was
 
 
+@pytest.mark.parametrize(("name", "place"), [("DBN", 0), ("DBM", 1)])
+def test_dropout_of_inputs_comes_before_the_first_layer_that_learns(name, place, encoders):
+    plain, dropped = (Classifier.on(encoders[name], 10, input_dropout=rate, seed=1) for rate in (0.0, 0.5))
+    kinds = [type(layer).__name__ for layer in plain.network.layers]
+    assert [type(layer).__name__ for layer in dropped.network.layers] == [*kinds[:place], "Dropout", *kinds[place:]]
+    assert dropped.network.layers[place].rate == 0.5
+    np.testing.assert_array_equal(dropped.predict_proba(TEST.images), plain.predict_proba(TEST.images))
+
+
 def test_the_first_epochs_train_the_top_alone(encoders):
     model = Classifier.on(encoders["DBN"], 10, seed=1)
     before = model.parameters.state_dict()
