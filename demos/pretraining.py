@@ -7,7 +7,8 @@ from `../dbm_mnist` beside the output folder where that demo has trained it, and
 autoencoders, all of them trained on the 60,000 training images without labels; then it is fine-tuned on those images whose labels it
 is given. Dropout is chosen, for each start and number of labels, on 10,000 training images that are held out; that for 60,000 labels
 was chosen for a belief network on the other 50,000. Then it is trained on labels drawn anew, and tested once. A run that is stopped
-goes on where it was when the command is given again."""
+goes on where it was when the command is given again.
+"""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ CODES: tuple[Metric, ...] = (
     ("10 labels a class", "%", True, "the linear probe with ten labels of each class, mean of five draws"),
 )
 GENERATION: tuple[Metric, ...] = (
-    ("log-likelihood", "nats", True, "mean ln p of the test images binarized once; how, is said beside each"),
-    ("Fréchet distance", "", False, "of as many samples as test images, in the features of a small classifier"),
+    ("log-likelihood", "nats", True, "mean ln p of up to 2000 test images binarized once; how, is said beside each"),
+    ("Fréchet distance", "", False, "of up to 2000 test images and as many samples, in the features of a small classifier"),
     ("precision", "", True, "share of samples within the manifold of test images, 3 neighbors, same features"),
     ("recall", "", True, "share of test images within the manifold of samples, 3 neighbors, same features"),
 )
@@ -50,7 +50,8 @@ COSTS: tuple[Metric, ...] = (
         "most arrays and objects on the host at once in training, looked at in a short run of its own",
     ),
 )
-_PROBED = 10_000
+# Training images whose codes are probed, and test images that samples are compared with.
+_PROBED, _COMPARED = 10_000, 2000
 # How far a number of a code is moved.
 STEPS = (-100, -10, -1, 0, 1, 10, 100)
 
@@ -111,9 +112,9 @@ def codes(model: Any, problem: Problem, pictures: bool) -> Found:
 
 def generation(model: Any, problem: Problem, space: FeatureSpace | None, pictures: bool) -> Found:
     """How likely test images are, and how good samples."""
-    test, found = problem.test.images, Found({}, {}, {})
+    test, found = problem.test.images[:_COMPARED], Found({}, {}, {})
     if callable(getattr(model, "log_likelihood", None)):
-        nats, errors = model.log_likelihood(problem.bits())
+        nats, errors = model.log_likelihood(problem.bits()[:_COMPARED])
         found.values["log-likelihood"] = float(np.mean(nats))
         found.notes["log-likelihood"] = getattr(model, "how", "as the model says")
         found.values["error of the log-likelihood"] = float(np.sqrt(np.mean(np.square(errors))))

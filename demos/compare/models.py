@@ -41,8 +41,8 @@ class Machine:
         self.filters = first.device.to_host(first.connections[0].weights)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Means of the visible units in the last of many steps from noise."""
-        return self.machine.sample(n, 500 if self.small else 1000, means=True, seed=seed)
+        """Means of the visible units in the last of 500 steps from noise."""
+        return self.machine.sample(n, 500, means=True, seed=seed)
 
     def log_likelihood(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """ln p(v) of an RBM, lower bounds of the others, and the error of ln Z; `how` then says what they are."""
