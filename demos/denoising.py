@@ -76,7 +76,7 @@ def classified(
     if kind != "random weights":
         optimizer = Adam(Cosine(1e-3, 0.0, pretraining))
         stack.fit(train.images, epochs=pretraining, optimizer=optimizer, callbacks=[Progress()], folder=folder / "pretraining")
-    model = Classifier.on(unroll(stack), 10, dropout=0.5, seed=1)
+    model = Classifier.on(unroll(stack), 10, input_dropout=0.2, dropout=0.5, seed=1)
     checkpoints = folder / "fine-tuning"
     model.fit(
         train.images,
@@ -151,7 +151,7 @@ def main() -> None:
     """Everything that is not in the results yet; then the tables."""
     options = arguments(__doc__, "denoising")
     train, test = training_and_test("mnist", 1000 if options.quick else None)
-    sizes = {"filters": 15, "pretraining": 10, "fine-tuning": 30, "restoration": 10, "field": 200}
+    sizes = {"filters": 15, "pretraining": 10, "fine-tuning": 60, "restoration": 10, "field": 200}
     if options.quick:
         sizes = {"filters": 1, "pretraining": 1, "fine-tuning": 1, "restoration": 15, "field": 5}
     tasks: dict[str, Callable[[], dict[str, float]]] = {}

@@ -31,7 +31,7 @@ from neural.corruption import Masking
 
 SIZES = (784, 500, 1000)
 # How many labels, and epochs on them; how many draws of the labels are averaged.
-EPOCHS = {100: 200, 1000: 100, 10_000: 50, 60_000: 80}
+EPOCHS = {100: 600, 1000: 100, 10_000: 50, 60_000: 80}
 DRAWS = {100: 5, 1000: 3, 10_000: 1, 60_000: 1}
 # Dropout of inputs and of hidden units.
 DROPOUT = ((0.0, 0.2), (0.2, 0.5))
