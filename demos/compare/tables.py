@@ -33,9 +33,9 @@ class Cell:
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        if self.error is None:
+        if not self.error:
             return number(self.value)
-        digits = min(3, max(0, 1 - math.floor(math.log10(self.error)))) if self.error > 0 else 2
+        digits = min(3, max(0, 1 - math.floor(math.log10(self.error))))
         return f"{self.value:,.{digits}f} ± {self.error:.{digits}f}"
 
 
