@@ -141,7 +141,7 @@ def run(
     if n not in CHOSEN:
         rows = balanced(labels[:kept], n, 0)
         for some in DROPOUT:
-            model = fine_tuned(start(), train, rows, epochs, some, 1, folder)
+            model = fine_tuned(start(), train, rows, epochs, some, 0, folder)
             validation[str(some)] = error(model, train.images[kept:], labels[kept:])
     dropout = CHOSEN.get(n) or min(DROPOUT, key=lambda some: validation[str(some)])
     errors = []
