@@ -89,8 +89,10 @@ class Classifier:
         `dropout` is put after each activation, `input_dropout` before the first layer that learns. The model stays as it is.
         """
         source, layers, numbers = model.network, list[Layer](), list[int]()
+        # not `source.fixed`, which counts layers that are frozen: the copies learn
+        first = next((k for k, layer in enumerate(source.layers) if layer.names.keys() - layer.still()), -1)
         for k, layer in enumerate(source.layers[: model.depth]):
-            if input_dropout and k == source.fixed:
+            if input_dropout and k == first:
                 layers.append(Dropout(input_dropout))
                 numbers.append(-1)
             layers.append(layer_from_config(layer.config()))

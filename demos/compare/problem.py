@@ -56,7 +56,7 @@ class Clock(Callback):
 class Problem:
     """What a model is trained on: rows in [0, 1] with their `shape`, a `code` size, a `seed`, a `device`, and `seconds` of training.
 
-    `labels` are None where there are none. `clocks` and `histories` collect the times and the learning curves of all runs, by name.
+    `labels` are None where there are none. `clocks` collect the times of all runs, `histories` their learning curves by name.
     """
 
     train: data.Dataset
@@ -66,7 +66,7 @@ class Problem:
     seconds: float
     seed: int = 1
     device: str = "cpu"
-    clocks: dict[str, Clock] = field(default_factory=dict)
+    clocks: list[Clock] = field(default_factory=list)
     histories: dict[str, History] = field(default_factory=dict)
 
     @property
@@ -95,12 +95,14 @@ class Problem:
 
     def watched(self, name: str, share: float = 1.0) -> tuple[Clock, list[Callback]]:
         """A clock for so much of the time, and the callbacks of a run with it and a history."""
-        clock, history = self.clocks[name], self.histories[name] = Clock(share * self.seconds), History()
+        clock, history = Clock(share * self.seconds), History()
+        self.clocks.append(clock)
+        self.histories[name] = history
         return clock, [clock, history]
 
     def of(self, **changes: Any) -> Self:
         """The same with other settings, before any run."""
-        return replace(self, clocks={}, histories={}, **changes)
+        return replace(self, clocks=[], histories={}, **changes)
 
 
 def problem(

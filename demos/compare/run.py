@@ -146,7 +146,7 @@ def _measured(problem: Problem, task: Task, pictures: bool) -> tuple[dict[str, A
         found = task.measure(model, problem, pictures)
     except Exception as error:  # whatever a model of one's own raises: the others go on
         return {"failed": f"{type(error).__name__}: {error}"}, {}
-    costs["training"] = sum(clock.spent for clock in problem.clocks.values()) or seconds
+    costs["training"] = sum(clock.spent for clock in problem.clocks) or seconds
     if isinstance(parameters := getattr(model, "parameters", None), int):
         costs["parameters"] = float(parameters)
     curves = {name: history.rows for name, history in problem.histories.items()} if pictures else {}

@@ -33,7 +33,7 @@ class Cell:
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        if not self.error:
+        if not self.error or not math.isfinite(self.error):
             return number(self.value)
         digits = min(3, max(0, 1 - math.floor(math.log10(self.error))))
         return f"{self.value:,.{digits}f} ± {self.error:.{digits}f}"

@@ -45,6 +45,13 @@ def test_dropout_of_inputs_comes_before_the_first_layer_that_learns(name, place,
     np.testing.assert_array_equal(dropped.predict_proba(TEST.images), plain.predict_proba(TEST.images))
 
 
+def test_dropout_of_inputs_stays_there_where_the_source_is_frozen():
+    source = Autoencoder([64, 20, 10], device="cpu", seed=1)
+    source.network.freeze(0)
+    layers = Classifier.on(source, 10, input_dropout=0.5, seed=1).network.layers
+    assert [type(layer).__name__ for layer in layers[:2]] == ["Dropout", "Dense"]
+
+
 def test_the_first_epochs_train_the_top_alone(encoders):
     model = Classifier.on(encoders["DBN"], 10, seed=1)
     before = model.parameters.state_dict()
