@@ -36,7 +36,7 @@ def main() -> None:
         "--seeds", type=int, default=1, help="how often everything is trained; five tell differences from noise"
     )
     parser.add_argument(
-        "--budget", type=float, help="seconds of training for each model and seed; default 2 for small images, else 60"
+        "--budget", type=float, help="seconds of training for each model and seed; default 1.5 for small images, else 60"
     )
     parser.add_argument("--device", default="cpu", help="cpu, gpu or auto")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder for the report")

@@ -118,7 +118,7 @@ def problem(
     width) or of square ones (n, pixels).
 
     `labels` are those of an array (n,), or the name or number of a column of a CSV file. Images of one's own are shuffled, a fifth of them
-    each for validation and test. By default small images get a code of 10 numbers and two seconds, others 30 and sixty.
+    each for validation and test. By default small images get a code of 10 numbers and a second and a half, others 30 and sixty.
 
     Raises `ValueError` for numbers outside [0, 1] and for rows that are no gray images, and what `data.load` raises.
     """
@@ -135,7 +135,7 @@ def problem(
     code = (10 if small else 30) if code is None else code
     if not 1 <= code < images.shape[1]:
         raise ValueError(f"found a code of {code} numbers for {images.shape[1]} pixels; expected fewer than pixels, 1 or more")
-    seconds = (2.0 if small else 60.0) if seconds is None else seconds
+    seconds = (1.5 if small else 60.0) if seconds is None else seconds
     if not seconds > 0:
         raise ValueError(f"found a budget of {seconds} seconds; expected a positive number")
     return Problem(*parts, code=code, seconds=seconds, seed=seed, device=device)
