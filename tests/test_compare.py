@@ -103,6 +103,7 @@ def test_the_best_is_marked_only_where_it_is_beyond_the_noise():
     assert [marked[m]["squared error"].best for m in "ab"] == [True, False]
     assert str(marked["a"]["squared error"]) == "1.050 ± 0.050"
     assert str(tables.Cell(393_284.0, 0.0, 5)) == "393,284"  # what no seed changes has no error
+    assert str(tables.Cell(233.06, 3e-6, 5)) == "233.1"  # nor what a seed changes by rounding
     assert str(tables.Cell(math.nan, math.nan, 5)) == "nan"
     noisy = [record("a", 1, 1.0), record("a", 2, 3.0), record("b", 1, 2.0), record("b", 2, 2.5)]
     assert not any(c["squared error"].best for c in tables.table(noisy, "codes").values())

@@ -26,7 +26,7 @@ Train = Callable[[Problem], Any]
 # More epochs than any time suffices for.
 ENDLESS = 10**9
 # Temperatures and sweeps of annealing, for machines of small images and of others.
-EFFORT = ((1000, 200), (5000, 1000))
+EFFORT = ((500, 100), (5000, 1000))
 _NO_DISTRIBUTION = "it has no distribution of images"
 
 

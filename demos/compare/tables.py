@@ -33,8 +33,8 @@ class Cell:
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        if not self.error or not math.isfinite(self.error):
-            return number(self.value)
+        if self.error is None or not self.error > 1e-6 * abs(self.value) or not math.isfinite(self.error):
+            return number(self.value)  # what no seed changes, up to rounding, has no error
         digits = min(3, max(0, 1 - math.floor(math.log10(self.error))))
         return f"{self.value:,.{digits}f} ± {self.error:.{digits}f}"
 
