@@ -109,6 +109,8 @@ def test_the_best_is_marked_only_where_it_is_beyond_the_noise():
     assert not any(c["squared error"].best for c in tables.table(noisy, "codes").values())
     alone = [record("a", 1, 1.0), record("b", 1, 2.0)]
     assert not any(c["squared error"].best for c in tables.table(alone, "codes").values())
+    doubtful = [r | {"values": r["values"] | {"doubt of the squared error": 0.8}} for r in clear]
+    assert not any(c["squared error"].best for c in tables.table(doubtful, "codes").values())
     # of an accuracy the largest is the best
     for r in clear:
         r["values"] = {"linear probe": r["values"]["squared error"]}

@@ -117,6 +117,7 @@ def generation(model: Any, problem: Problem, space: FeatureSpace | None, picture
         nats, errors = model.log_likelihood(problem.bits()[:_COMPARED])
         found.values["log-likelihood"] = float(np.mean(nats))
         found.notes["log-likelihood"] = getattr(model, "how", "as the model says")
+        found.values["doubt of the log-likelihood"] = getattr(model, "doubt", 0.0)
         found.values["error of the log-likelihood"] = float(np.sqrt(np.mean(np.square(errors))))
     else:
         found.notes["log-likelihood"] = _why(model, "log_likelihood")

@@ -45,7 +45,8 @@ class Machine:
         return self.machine.sample(n, 500, means=True, seed=seed)
 
     def log_likelihood(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """ln p(v) of an RBM, lower bounds of the others, and the error of ln Z; `how` then says what they are."""
+        """ln p(v) of an RBM, lower bounds of the others, and the error of ln Z; `how` then says what they are, `doubt` how far the sides of
+        ln Z are apart."""
         machine = self.machine
         temperatures, sweeps = EFFORT[0 if self.small else 1]
         effort: dict[str, Any] = {"chains": 100, "temperatures": temperatures, "sweeps": sweeps, "seed": 1}
@@ -63,6 +64,7 @@ class Machine:
                 nats, what = likelihood.log_probability(machine, rows, estimate), "exact but for ln Z"
         sure = "certified within" if estimate.certified else "NOT CERTIFIED: they are apart by"
         self.how = f"{what}, ln Z by annealing from both sides, {sure} {estimate.gap:.2f}"
+        self.doubt = estimate.gap
         return nats, np.full(len(nats), estimate.standard_error)
 
 

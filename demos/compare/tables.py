@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,15 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over `seeds` values, with its standard error (None for one value), or a note that says why there is none."""
+    """A mean over `seeds` values, with its standard error (None for one value), or a note that says why there is none. What may be wrong
+    with all values alike is its `doubt`."""
 
     value: float | None = None
     error: float | None = None
     seeds: int = 0
     best: bool = False
     note: str = ""
+    doubt: float = 0.0
 
     def __str__(self) -> str:
         if self.value is None:
@@ -50,7 +52,7 @@ def number(value: float) -> str:
 
 def table(records: Iterable[Mapping[str, Any]], which: str) -> Table:
     """The cells of a table. A cell is the best of its column only where it is better than the next by more than the noise: by two
-    standard errors of the difference, which takes two seeds or more."""
+    standard errors of the difference, which takes two seeds or more, and the doubts about both."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         if record["table"] == which:
@@ -71,7 +73,8 @@ def table(records: Iterable[Mapping[str, Any]], which: str) -> Table:
                 cells[model][name] = Cell(note=reason or "not measured")
                 continue
             error = float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else None
-            cells[model][name] = Cell(float(values.mean()), error, values.size, note=note)
+            doubt = float(np.mean([run["values"].get(f"doubt of the {name}", 0.0) for run in done]))
+            cells[model][name] = Cell(float(values.mean()), error, values.size, note=note, doubt=doubt)
     for name, _, larger, _ in COLUMNS[which]:
         _mark(cells, name, larger)
     return cells
@@ -86,8 +89,8 @@ def _mark(cells: Table, name: str, larger: bool) -> None:
     a, b = cells[first][name], cells[second][name]
     if a.error is None or b.error is None or a.value is None or b.value is None:
         return
-    if abs(a.value - b.value) > 2 * math.hypot(a.error, b.error):
-        cells[first][name] = Cell(a.value, a.error, a.seeds, True, a.note)
+    if abs(a.value - b.value) > 2 * math.hypot(a.error, b.error) + a.doubt + b.doubt:
+        cells[first][name] = replace(a, best=True)
 
 
 def in_terminal(cells: Table, which: str, title: str) -> str:
