@@ -205,9 +205,10 @@ def test_labels_are_learned_with_the_images():
     mask = np.arange(12) < 9
     found = dbm.sample(120, 60, clamp=(mask, rows), seed=1)
     assert (found[:, 9:].argmax(axis=1) == np.arange(120) % 3).mean() > 0.85
-    images = dbm.sample(300, 100, clamp=(~mask, np.tile(rows[:3], (100, 1))), seed=2)[:, :9]
+    # with the label held the chains mix slowly: after 100 steps from 60 to 90 % of them are of its class, after 1000 from 80 to 95
+    images = dbm.sample(300, 1000, clamp=(~mask, np.tile(rows[:3], (100, 1))), seed=2)[:, :9]
     nearest = np.abs(images[:, None] - prototypes).sum(axis=2).argmin(axis=1)
-    assert (nearest == np.arange(300) % 3).mean() > 0.6
+    assert (nearest == np.arange(300) % 3).mean() > 0.7
 
 
 def test_a_branched_machine_learns_both_sides_and_one_from_the_other():
