@@ -7,8 +7,9 @@
 - where a denoising autoencoder moves the points around a curve in the plane;
 - test digits with Gaussian noise, missing and wrong pixels, and what comes back of them.
 
-A run that is stopped goes on where it was when the command is given again. The share of missing pixels and the penalties were chosen on
-held-out digits; dropout and epochs of fine-tuning are those of `demos.pretraining`, a held-out choice for a belief network.
+A run that is stopped goes on where it was when the command is given again. Dropout in fine-tuning is that of
+`demos.pretraining`, chosen on held-out digits for a belief network, its epochs were doubled with it; other settings were chosen on
+held-out digits of their own.
 """
 
 from __future__ import annotations

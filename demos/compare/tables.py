@@ -35,7 +35,7 @@ class Cell:
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        if self.error is None or not self.error > 1e-6 * abs(self.value) or not math.isfinite(self.error):
+        if self.error is None or not 1e-6 * abs(self.value) < self.error < math.inf:
             return number(self.value)  # what no seed changes, up to rounding, has no error
         digits = min(3, max(0, 1 - math.floor(math.log10(self.error))))
         return f"{self.value:,.{digits}f} ± {self.error:.{digits}f}"
