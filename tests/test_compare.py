@@ -88,7 +88,7 @@ def test_a_comparison_goes_on_where_it_was(tmp_path):
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"table": "codes", "mod')  # a killed run's last line
     compare("digits", seeds=2, **options)
-    assert calls == [1, 1, 1, 1, 2, 2]  # the first seed also for the memory
+    assert calls == [1] * 6 + [2, 2]  # the first seed also for the memory, twice
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(r["table"], r["seed"]) for r in records] == [("codes", 1), ("generation", 1), ("codes", 2), ("generation", 2)]
     assert (tmp_path / "results.jsonl").read_text().startswith(before)
@@ -349,6 +349,18 @@ def test_a_folder_without_write_access(tmp_path):
     done = command("--out", str(tmp_path / "closed" / "out"))
     assert done.returncode == 1
     assert "Permission denied" in done.stderr
+
+
+def test_peak_memory_is_that_of_a_run_after_the_first():
+    """What is there once, as the compiler's memory is, is not the model's."""
+    calls = []
+
+    def train(task):
+        calls.append(np.zeros(10**6 if not calls else 10**5))
+        return Mean(task)
+
+    found = compare("digits", models=["mean"], own={"mean": train}, **QUICK)
+    assert 0.8 < found.tables["codes"]["mean"]["peak memory"].value < 2
 
 
 def test_results_without_a_folder_are_kept_in_memory():

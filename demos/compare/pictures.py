@@ -115,12 +115,15 @@ def pretraining(results: Results) -> dict[str, Figure]:
 def _lines(names: list[str], rows: list[np.ndarray], shape: tuple[int, ...], title: str) -> Figure:
     """A line of images for each name."""
     height, width = shape
-    figure = Figure(figsize=(6, 6 * len(rows) * height / (10 * width + 40) + 0.3), layout="constrained")
-    axes = figure.subplots()
     page = np.full((len(rows) * (height + 1), 10 * (width + 1)), np.nan)
     for i, line in enumerate(rows):
         for j, image in enumerate(line[:10]):
             page[i * (height + 1) : i * (height + 1) + height, j * (width + 1) : j * (width + 1) + width] = image.reshape(shape)
+    # in inches, 0.07 for a letter: constrained layout cuts long names where images fill the height
+    left, above = 0.2 + 0.07 * max(map(len, names)), 0.3 if title else 0.05
+    tall = (6 - left) * page.shape[0] / page.shape[1]
+    figure = Figure(figsize=(6, tall + above))
+    axes = figure.add_axes((left / 6, 0, 1 - left / 6, tall / (tall + above)))
     axes.imshow(np.ma.masked_invalid(page), cmap="gray_r", vmin=0, vmax=1, interpolation="none")
     axes.set_yticks([(i + 0.5) * (height + 1) - 1 for i in range(len(rows))], names, fontsize=8)
     axes.set_xticks([])

@@ -181,7 +181,7 @@ def _notes(cells: Table, which: str) -> list[str]:
 
 def _figure(figure: Figure, caption: str, kind: str = "") -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")  # long names stick out
+    figure.savefig(buffer, format="png", dpi=130)
     data = base64.b64encode(buffer.getvalue()).decode()
     text = html.escape(caption)
     return (

@@ -170,10 +170,13 @@ def _space(problem: Problem, folder: Path | None) -> FeatureSpace | None:
 
 
 def _memory(problem: Problem, task: Task) -> float:
-    """The most megabytes of arrays and objects at once, in a run of a fiftieth of the time: looking slows training down."""
+    """The most megabytes of arrays and objects at once, in a run of a fiftieth of the time: looking slows training down. A run before it
+    compiles the kernels that are not yet: that is no memory of the model's, and takes several times as long when looked at."""
+    seconds = problem.seconds / 50
+    task.train(problem.of(seconds=seconds))
     tracemalloc.start()
     try:
-        task.train(problem.of(seconds=problem.seconds / 50))
+        task.train(problem.of(seconds=seconds))
         return tracemalloc.get_traced_memory()[1] / 1e6
     finally:
         tracemalloc.stop()

@@ -132,7 +132,8 @@ def _(out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: n
     words = np.empty(4 * ((columns + 3) // 4), np.uint32)
     for r in range(rows):
         fill_row(words, address, offset, first_row + r)
-        flat[r] = words[:columns]
+        for c in range(columns):  # a slice would compile NumPy's broadcasting and its messages: seconds
+            flat[r, c] = words[c]
 
 
 random_words.cuda(

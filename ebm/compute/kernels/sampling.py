@@ -94,7 +94,8 @@ def _(out: Any, address: Any, offset: int, first_row: int) -> None:  # pragma: n
                 angle = real(words[first + blocks + b] >> np.uint32(8)) * real(2 * math.pi * ULP)
                 row[first + b] = radius * math.cos(angle)
                 row[first + blocks + b] = radius * math.sin(angle)
-        flat[r] = row[:columns]
+        for c in range(columns):  # a slice takes seconds to compile
+            flat[r, c] = row[c]
 
 
 normal.cuda(
