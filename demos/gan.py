@@ -26,11 +26,11 @@ from neural.evaluation import FeatureSpace
 # Parzen estimates in nats of 10,000 samples: Goodfellow et al. 2014, table 1.
 PUBLISHED = {"dense": 225.0, "DBN": 138.0}
 EPOCHS = {"dense": 50, "DCGAN": 12}
-# Models of other demos, beside the output folder, and Gibbs steps for those that need them.
+# Models of other demos, beside the output folder, and Gibbs steps for those that need them: machines that train in minutes, as these do.
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE": ("vae/runs/k = 1/model.safetensors", {}),
-    "DBN 500-2000": ("dbm_mnist/runs/DBN 500-2000/model.safetensors", {"steps": 1000}),
-    "DBM 500-1000": ("dbm_mnist/runs/DBM 500-1000/model.safetensors", {"steps": 1000}),
+    "DBN": ("dbm_mnist/runs/DBN 500-2000, young first layer/model.safetensors", {"steps": 1000}),
+    "DBM": ("dbm_mnist/runs/DBM 500-1000, published pretraining/model.safetensors", {"steps": 1000}),
 }
 
 
