@@ -363,9 +363,18 @@ def test_peak_memory_is_that_of_a_run_after_the_first():
     assert 0.8 < found.tables["codes"]["mean"]["peak memory"].value < 2
 
 
+def test_results_from_a_folder_are_in_the_order_of_training(tmp_path):
+    results = Results(tmp_path)
+    for model in ("c", "a", "b"):
+        results.add({"table": "codes", "model": model, "seed": 1}, {"x": np.zeros(2)} if model != "b" else {})
+    again = Results(tmp_path)
+    assert list(again.arrays) == list(results.arrays) == ["codes-c", "codes-a"]
+    assert again.records == results.records
+
+
 def test_results_without_a_folder_are_kept_in_memory():
     results = Results()
-    results.add({"table": "codes", "model": "a", "seed": 1}, {"x": np.zeros(2)}, "codes-a")
+    results.add({"table": "codes", "model": "a", "seed": 1}, {"x": np.zeros(2)})
     assert results.has({"model": "a"})
     assert not results.has({"model": "b"})
     assert list(results.arrays) == ["codes-a"]

@@ -22,6 +22,11 @@ from .problem import Problem
 TABLES = ("codes", "generation")
 
 
+def array_name(record: Mapping[str, Any]) -> str:
+    """What the arrays of a record are called."""
+    return f"{record['table']}-{record['model']}"
+
+
 @dataclass
 class Results:
     """Records, one for each model, table and seed: what was found, or why it failed. They are kept in `folder`, if any, line by line, and
@@ -38,9 +43,11 @@ class Results:
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             # what a killed run has half written is done again
             self.records = [json.loads(line) for line in lines if line.endswith("\n")]
-        for file in sorted(self.folder.glob("arrays/*.npz")):
-            with np.load(file) as arrays:
-                self.arrays[file.stem] = dict(arrays)
+        for record in self.records:
+            file = self._file(name := array_name(record))
+            if name not in self.arrays and file.exists():
+                with np.load(file) as arrays:
+                    self.arrays[name] = dict(arrays)
 
     @property
     def path(self) -> Path:
@@ -48,20 +55,24 @@ class Results:
         assert self.folder is not None
         return self.folder / "results.jsonl"
 
+    def _file(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / "arrays" / f"{name}.npz"
+
     def has(self, key: Mapping[str, Any]) -> bool:
         """Whether there is a record with these entries."""
         return any(key.items() <= record.items() for record in self.records)
 
-    def add(self, record: dict[str, Any], arrays: Mapping[str, Any], name: str) -> None:
-        """Keep a record, and arrays under a name."""
+    def add(self, record: dict[str, Any], arrays: Mapping[str, Any]) -> None:
+        """Keep a record, and arrays under its name."""
         self.records.append(record)
         if arrays:
-            self.arrays[name] = dict(arrays)
+            self.arrays[array_name(record)] = dict(arrays)
         if self.folder is None:
             return
         if arrays:
             (self.folder / "arrays").mkdir(exist_ok=True)
-            with open(self.folder / "arrays" / f"{name}.npz", "wb") as file:
+            with open(self._file(array_name(record)), "wb") as file:
                 np.savez_compressed(file, **arrays)
         # the record comes last: what has one is whole
         self.path.write_text("".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8")
@@ -132,7 +143,7 @@ def run(
         print(f"{number}/{len(everything)}  {task.table}: {task.model}, seed {seed} ", end="", flush=True)
         changes = {"seed": seed} | ({} if task.code is None else {"code": task.code})
         record, arrays = _measured(problem.of(**changes), task, pictures=seed == 1)
-        results.add(key | record, arrays, f"{task.table}-{task.model}")
+        results.add(key | record, arrays)
         print(f"failed: {record['failed']}" if "failed" in record else f"{record['values']['training']:.1f} s", flush=True)
     return results
 
