@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebm.compute.device import Array, device_of
-from ebm.compute.kernels.logistic import logistic, softplus
+from ebm.compute.kernels.logistic import cross_entropy, logistic
 from ebm.compute.random import Stream
 from ebm.data.minibatches import dense
 
@@ -101,14 +101,10 @@ class BinaryCrossEntropy(Loss):
 
     def __call__(self, z: Array, target: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """sum_i ln(1 + e^z_i) - t_i z_i, and p - t."""
-        xp = device_of(z).xp
-        target = _smoothed(target, self.label_smoothing, 2)
-        terms = device_of(z).empty(z.shape, z.dtype)
-        # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|), whose first part t z may cancel
-        softplus(-xp.abs(z), terms)
-        terms += xp.maximum(z, z.dtype.type(0)) - target * z
-        slope = self.output(z)
-        slope -= target
+        device = device_of(z)
+        terms, slope = device.empty(z.shape, z.dtype), device.empty(z.shape, z.dtype)
+        target = device.asarray(_smoothed(target, self.label_smoothing, 2), z.dtype)
+        cross_entropy(z, target, terms, slope)
         return _weighted(terms, slope, weights)
 
 

@@ -20,7 +20,7 @@ import ebm.compute.kernel as module
 from ebm.compute.device import CPU
 from ebm.compute.kernels.counts import tally
 from ebm.compute.kernels.elementary import exp, log, log1p
-from ebm.compute.kernels.logistic import logistic, logistic_sample, softplus
+from ebm.compute.kernels.logistic import cross_entropy, logistic, logistic_sample, softplus
 from ebm.compute.kernels.philox import reference_words
 from ebm.compute.kernels.sampling import bernoulli, categorical, normal, to_uniform, uniform
 from ebm.compute.kernels.truncated import truncated_moments, truncated_sample
@@ -146,6 +146,15 @@ ROWS = {
     ),
     "logistic": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=2),
     "softplus": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=3),
+    "cross_entropy": Row(
+        lambda rng, shape, dtype: {
+            "field": fields(rng, shape, dtype),
+            "target": rng.random(shape).astype(dtype),
+            "nats": out(shape, dtype),
+            "slope": out(shape, dtype),
+        },
+        ulps=3,
+    ),
     "logistic_sample": Row(
         lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "sample": out(shape, dtype), **address()},
         ulps=2,
@@ -414,6 +423,17 @@ def test_extreme_fields(device, kernel, truth, dtype):
     want = [[truth(float(value)) for value in x[0]]]
     np.testing.assert_allclose(got, want, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
     assert got[0, -1] == got[0, -3] == 0, "what can't happen has no probability at all"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_of_certain_targets_has_no_cancellation(device, dtype):
+    """That of a target of one is ln(1 + e^-field), of zero ln(1 + e^field), however sure the field is."""
+    x = np.array([[-1000, -100, -20, -1, 0, 1, 20, 100, 1000]], dtype)
+    for target, sign in ((0, 1), (1, -1)):
+        arrays = {"target": np.full_like(x, target), "nats": out(x.shape, dtype), "slope": out(x.shape, dtype)}
+        got = call(cross_entropy, device, {"field": x, **arrays})
+        want = [[true_softplus(sign * float(value)) for value in x[0]]]
+        np.testing.assert_allclose(got["nats"], want, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,4 @@
-"""The logistic function, its integral, and a sample in the same pass: what a binary unit needs of its field."""
+"""The logistic function, its integral, samples of it, and the cross-entropy of a target: what a binary unit needs of its field."""
 
 from __future__ import annotations
 
@@ -65,6 +65,45 @@ extern "C" __global__ void softplus(const T* field, T* out, long long out_rows, 
     for (long long i = first_item(); i < out_rows * out_columns; i += stride()) {
         T x = field[i];
         out[i] = (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x));
+    }
+}
+""",
+    CUDA,
+)
+
+
+@kernel
+def cross_entropy(field: Floats, target: Floats, nats: Floats, slope: Floats) -> None:
+    """nats = ln(1 + e^field) - target field, slope = 1 / (1 + e^-field) - target: one pass with one exponential."""
+    xp = device_of(field).xp
+    e = xp.exp(-xp.abs(field))
+    # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|), whose first part t z may cancel
+    nats[...] = xp.log1p(e) + (xp.maximum(field, 0) - target * field)
+    slope[...] = xp.where(field >= 0, 1 / (1 + e), e / (1 + e)) - target
+
+
+cross_entropy.same_shape("field", "target", "nats", "slope")
+
+
+@cross_entropy.numba
+def _(field: Any, target: Any, nats: Any, slope: Any) -> None:  # pragma: no cover
+    x, t = field.reshape(field.size), target.reshape(target.size)
+    y, d = nats.reshape(nats.size), slope.reshape(slope.size)
+    one, zero = field.dtype.type(1), field.dtype.type(0)
+    for i in range(x.size):
+        e = exp(-abs(x[i]))
+        y[i] = log1p(e) + (max(x[i], zero) - t[i] * x[i])
+        d[i] = (one if x[i] >= zero else e) / (one + e) - t[i]
+
+
+cross_entropy.cuda(
+    r"""
+extern "C" __global__ void cross_entropy(const T* field, const T* target, T* nats, T* slope, long long nats_rows,
+                                         long long nats_columns) {
+    for (long long i = first_item(); i < nats_rows * nats_columns; i += stride()) {
+        T x = field[i], t = target[i], e = exp(x > 0 ? -x : x);
+        nats[i] = log1p(e) + ((x > 0 ? x : 0) - t * x);
+        slope[i] = (x >= 0 ? 1 : e) / (1 + e) - t;
     }
 }
 """,
