@@ -283,11 +283,9 @@ class _Objective:
         size = model.latent
         if self.weighted:
             log_weights = (self.beta * _log_ratio(each, z) - values).reshape(rows, k)
-            largest = log_weights.max(axis=1)[:, None]
-            weights = xp.exp(log_weights - largest)
-            total = weights.sum(axis=1)[:, None]
-            metrics = {"loss": -(largest + xp.log(total / one(k))).mean()}
-            weights = (weights / (one(rows) * total)).reshape(rows * k, 1)
+            shares, log_means = _shares(log_weights)
+            metrics = {"loss": -log_means.mean()}
+            weights = (shares / one(rows)).reshape(rows * k, 1)
             slope *= weights
             # at a fixed draw of the noise, ln q(z | x) is -log_variance / 2 but for a constant
             d_each = back_to_code(back_to_z(slope.reshape(out.shape), gradient) + self.beta * weights * z)
@@ -304,6 +302,19 @@ class _Objective:
             d_code[:, size:] += one(0.5) * share * xp.expm1(code[:, size:])
         back_to_inputs(d_code, gradient, through=False)
         return metrics
+
+
+def _shares(log_weights: Array) -> tuple[Array, Array]:
+    """w_i / sum_j w_j and the logarithm of the mean weight, for each row of ln w (rows, k).
+
+    Shares far below rounding are zero: with them slopes become subnormal numbers further down, and products take twice as long.
+    """
+    xp, dtype = device_of(log_weights).xp, log_weights.dtype.type
+    largest = log_weights.max(axis=1)[:, None]
+    weights = xp.exp(log_weights - largest)
+    weights = xp.where(weights < dtype(np.finfo(dtype).eps ** 2), dtype(0), weights)
+    total = weights.sum(axis=1)[:, None]
+    return weights / total, (largest + xp.log(total / dtype(log_weights.shape[1])))[:, 0]
 
 
 def _divergence(code: Array) -> Array:

@@ -14,7 +14,7 @@ from neural.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense, GaussianSam
 from neural.losses import BinaryCrossEntropy, GaussianLikelihood, SquaredError
 from neural.network import Network
 from neural.step import Step
-from neural.vae import Elbo, GrayLevelsWarning, _Objective
+from neural.vae import Elbo, GrayLevelsWarning, _Objective, _shares
 
 
 def bits(n=20, width=6, seed=1):
@@ -321,3 +321,14 @@ def test_gray_levels_are_told_what_their_figure_means():
 def test_bad_input(make, match):
     with pytest.raises((ValueError, TypeError), match=match):
         make()
+
+
+def test_shares_of_weights_that_are_far_apart_are_zero_not_subnormal():
+    """Subnormal shares made products of a step with fifty codes twice as slow."""
+    log_weights = -np.array([[0, 1, 20, 60, 90, 100, 300], [700, 700, 705, 790, 800, 900, 950]], np.float32)
+    shares, log_means = _shares(log_weights)
+    exact = np.exp(log_weights.astype(float) - log_weights.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(shares, exact / exact.sum(axis=1, keepdims=True), rtol=1e-6, atol=1e-13)
+    np.testing.assert_allclose(log_means, np.log(exact.mean(axis=1)) + log_weights.max(axis=1), rtol=1e-6)
+    assert shares[shares > 0].min() > 1e-16
+    assert (shares == 0).sum() == 8
