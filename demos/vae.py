@@ -35,7 +35,7 @@ PUBLISHED = {
     "k = 50": (84.78, "Burda et al. 2016"),
     "gray levels": (105.6, "PyTorch's example"),
 }
-EPOCHS = {"k = 1": 300, "k = 50": 36, "gray levels": 10, "two numbers": 60, "faces": 400}
+EPOCHS = {"k = 1": 600, "k = 50": 36, "gray levels": 10, "two numbers": 60, "faces": 400}
 
 
 def trained(model: VAE, rows: np.ndarray, epochs: int, folder: Path, **settings: Any) -> float:
@@ -57,10 +57,11 @@ def likelihood(
     samples: int, train: np.ndarray, test: np.ndarray, epochs: int, codes: int, folder: Path, device: str
 ) -> dict[str, float]:
     """One stochastic layer of 50, trained by the bound of so many samples: minus the mean log-likelihood of binarized test digits."""
-    model = VAE([784, 200, 200], latent=50, device=device, seed=1)
+    # with tanh and the usual 1e-3 30 epochs end 5.7 nats lower on held-out digits
+    model = VAE([784, 200, 200], latent=50, activation="elu", device=device, seed=1)
     model.network.layers[-1].own["bias"][...] = model.device.asarray(logit(train), model.network.dtype)
-    bound = "elbo" if samples == 1 else "iwae"
-    seconds = trained(model, train, epochs, folder, samples=samples, bound=bound, binarization="stochastic")
+    settings: dict[str, Any] = {"bound": "elbo" if samples == 1 else "iwae", "optimizer": Adam(Cosine(4e-3, 0.0, epochs))}
+    seconds = trained(model, train, epochs, folder, samples=samples, binarization="stochastic", **settings)
     bits = data.binarize(test, seed=1)
     nats, errors = model.log_likelihood(bits, codes, seed=1)
     return {
