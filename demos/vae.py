@@ -57,10 +57,10 @@ def likelihood(
     samples: int, train: np.ndarray, test: np.ndarray, epochs: int, codes: int, folder: Path, device: str
 ) -> dict[str, float]:
     """One stochastic layer of 50, trained by the bound of so many samples: minus the mean log-likelihood of binarized test digits."""
-    # with tanh and the usual 1e-3 30 epochs end 5.7 nats lower on held-out digits
+    # after 30 epochs tanh and half of the rate are 5 nats worse on held-out digits; twice the rate is 1 better, but broke down after 280
     model = VAE([784, 200, 200], latent=50, activation="elu", device=device, seed=1)
     model.network.layers[-1].own["bias"][...] = model.device.asarray(logit(train), model.network.dtype)
-    settings: dict[str, Any] = {"bound": "elbo" if samples == 1 else "iwae", "optimizer": Adam(Cosine(4e-3, 0.0, epochs))}
+    settings: dict[str, Any] = {"bound": "elbo" if samples == 1 else "iwae", "optimizer": Adam(Cosine(2e-3, 0.0, epochs))}
     seconds = trained(model, train, epochs, folder, samples=samples, binarization="stochastic", **settings)
     bits = data.binarize(test, seed=1)
     nats, errors = model.log_likelihood(bits, codes, seed=1)

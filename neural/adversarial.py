@@ -150,7 +150,7 @@ class AdversarialStep:
         total: Any = 0
         for name, rows, label in (("real", x, self.real_label), ("fake", fake, 0)):
             z, backprop = network(rows.reshape(rows.shape[0], *network.inputs), self.stream)
-            values, slope = loss(z, z.dtype.type(label))
+            values, slope = loss(z, _labels(z, label))
             slope *= z.dtype.type(1 / z.shape[0])
             backprop(slope, gradient, through=False)
             metrics[name] = loss.output(z).mean()
@@ -163,7 +163,7 @@ class AdversarialStep:
         z, to_rows = network(fake.reshape(fake.shape[0], *network.inputs), self.stream)
         # E[ln(1 - D)] is the discriminator's own loss on generated rows, negated
         sign, label = (-1, 0) if minimax else (1, 1)
-        values, slope = BinaryCrossEntropy()(z, z.dtype.type(label))
+        values, slope = BinaryCrossEntropy()(z, _labels(z, label))
         slope *= z.dtype.type(sign / z.shape[0])
         to_latent(to_rows(slope).reshape(fake.shape), gradient, through=False)
         return {"generator_loss": sign * values.mean()}
@@ -185,6 +185,11 @@ class AdversarialStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.step = state["step"]
+
+
+def _labels(z: Array, label: float) -> Array:
+    """The target of a whole batch."""
+    return device_of(z).xp.full(z.shape, label, z.dtype)
 
 
 def _spread(rows: Array) -> Array:
