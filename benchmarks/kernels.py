@@ -44,11 +44,11 @@ def inputs(kernel: Kernel, rows: int, columns: int, weights: int) -> list[Any]:
     rng = np.random.default_rng(0)
     states, vector = (rows, columns), (weights,)
     known: dict[str, Callable[[], Any]] = {
-        **dict.fromkeys(("out", "sample", "mean", "variance", "log_partition"), lambda: np.zeros(states)),
+        **dict.fromkeys(("out", "sample", "mean", "variance", "log_partition", "nats", "slope"), lambda: np.zeros(states)),
         **dict.fromkeys(("parameters", "velocity", "gradient", "first"), lambda: rng.standard_normal(vector)),
         "second": lambda: rng.random(vector),
         "field": lambda: 4 * rng.standard_normal(states),
-        "probability": lambda: rng.random(states),
+        **dict.fromkeys(("probability", "target"), lambda: rng.random(states)),
         "cumulative": lambda: rng.random(states).cumsum(axis=1),
         "lengths": lambda: rng.integers(0, LONGEST, rows),
         "longest": lambda: LONGEST,
