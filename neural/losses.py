@@ -103,7 +103,7 @@ class BinaryCrossEntropy(Loss):
         """sum_i ln(1 + e^z_i) - t_i z_i, and p - t."""
         device = device_of(z)
         terms, slope = device.empty(z.shape, z.dtype), device.empty(z.shape, z.dtype)
-        target = device.asarray(_smoothed(target, self.label_smoothing, 2), z.dtype)
+        target = device.xp.ascontiguousarray(_smoothed(target, self.label_smoothing, 2))
         cross_entropy(z, target, terms, slope)
         return _weighted(terms, slope, weights)
 

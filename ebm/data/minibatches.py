@@ -32,7 +32,7 @@ def permuted(positions: np.ndarray, rows: int, keys: np.ndarray) -> np.ndarray:
     A balanced Feistel network over the next even number of bits, applied again while the result lies outside ("cycle walking":
     Black & Rogaway 2002, "Ciphers with arbitrary finite domains"). Any integer array of positions, values in [0, rows).
     """
-    result = np.array(positions, np.int64)
+    result = np.array(positions, np.int64, order="C")
     _permute(result.reshape(-1), rows, keys.astype(np.uint64), max(1, (max(rows - 1, 1).bit_length() + 1) // 2))
     return result
 

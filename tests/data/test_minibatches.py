@@ -37,6 +37,8 @@ def test_positions_may_be_asked_for_in_any_order_and_split():
     np.testing.assert_array_equal(permuted(np.arange(777)[::-1], 777, KEYS)[::-1], order)
     np.testing.assert_array_equal(permuted(np.array([5, 5, 776]), 777, KEYS), order[[5, 5, 776]])
     assert permuted(np.array([10**15]), 10**15 + 3, KEYS)[0] < 10**15 + 3
+    grid = np.arange(12).reshape(3, 4).T  # of any shape and layout
+    np.testing.assert_array_equal(permuted(grid, 777, KEYS), order[grid])
 
 
 def orders(rows, epochs):
