@@ -19,7 +19,8 @@ class PolyakAverage(Callback):
 
     Without `decay` this is the mean of all x_1, ..., x_n; with it the weights fall off exponentially once there are 1 / (1 - decay)
     steps. At a constant learning rate the iterates circle around the optimum, and their mean is nearer to it; start when they have
-    come to where they circle.
+    come to where they circle. `of` are the parameters x, by default those of the run's one model; for a GAN's generator write
+    `of=gan.generator.parameters`.
 
     `parameters` holds the means, which are the model's own up to `start`; training never sees them:
     `model.with_parameters(average.parameters)` is a machine that has them, also in a `Validation` during the run. `apply_()` puts them
@@ -28,10 +29,11 @@ class PolyakAverage(Callback):
     Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; for RBMs Swersky, Chen, Marlin, de Freitas 2010, "A
     tutorial on stochastic approximation algorithms for training restricted Boltzmann machines and deep belief nets".
 
-    Raises `ValueError` unless start >= 0 and 0 < decay < 1, and at the start of a run without `Parameters` in its state.
+    Raises `ValueError` unless start >= 0 and 0 < decay < 1, and at the start of a run whose state has no one `Parameters`, or
+    several.
     """
 
-    def __init__(self, start: float = 0, decay: float | None = None) -> None:
+    def __init__(self, start: float = 0, decay: float | None = None, *, of: Parameters | None = None) -> None:
         if not 0 <= start < math.inf:
             raise ValueError(f"found start={start!r}; expected a number of epochs, 0 or more")
         if decay is not None and not 0 < decay < 1:
@@ -40,6 +42,7 @@ class PolyakAverage(Callback):
             )
         self.start = start
         self.decay = decay
+        self.of = of
         self.count = 0
         self._model: Parameters | None = None
         self._mean: Parameters | None = None
@@ -71,10 +74,11 @@ class PolyakAverage(Callback):
         return self._model, self._mean
 
     def on_start(self, run: Run) -> None:
-        model = run.state.get("parameters")
+        model = self.of or run.state.get("parameters")
         if not isinstance(model, Parameters):
             raise ValueError(
-                f"found a run with the state {sorted(run.state)}; expected Parameters called 'parameters' to average"
+                f"found {type(model).__name__} as the parameters of a run with the state {sorted(run.state)}; expected Parameters to "
+                "average: name them, such as PolyakAverage(of=gan.generator.parameters)"
             )
         self._model, self._mean = model, model.over(model.device.zeros(model.buffer.shape, model.dtype))
         self._mean.buffer[...] = model.buffer

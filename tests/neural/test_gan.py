@@ -6,7 +6,19 @@ from cases import LAYER_CASES, directional
 
 from ebm import data
 from ebm.compute.random import Stream
-from ebm.training import SGD, Adam, Checkpoint, DivergenceError, DivergenceGuard, History, Linear, MaxNorm, WeightDecay
+from ebm.training import (
+    SGD,
+    Adam,
+    Callback,
+    Checkpoint,
+    DivergenceError,
+    DivergenceGuard,
+    History,
+    Linear,
+    MaxNorm,
+    PolyakAverage,
+    WeightDecay,
+)
 from ebm.training.penalties import SparsityTarget
 from neural import GAN, Autoencoder, LineSearch, load
 from neural.adversarial import AdversarialStep
@@ -317,6 +329,34 @@ def test_a_resumed_run_is_the_unbroken_one_for_both_players(tmp_path):
     part = tiny(seed=9).fit(rows(), epochs=4, resume=newest, **options)
     for player in whole.parts:
         np.testing.assert_array_equal(part.parts[player].buffer, whole.parts[player].buffer)
+
+
+def test_the_mean_of_one_player_alone_is_kept_and_goes_on_from_a_checkpoint(tmp_path):
+    class Seen(Callback):
+        def __init__(self, model):
+            self.model, self.all = model, []
+
+        def on_step(self, run):
+            self.all.append(self.model.generator.parameters.buffer.copy())
+
+    model = tiny()
+    seen, average = Seen(model), PolyakAverage(start=1, of=model.generator.parameters)
+    model.fit(rows(), epochs=3, batch_size=4, callbacks=[seen, average])
+    np.testing.assert_allclose(average.parameters.buffer, np.mean(seen.all[5:], axis=0), rtol=1e-13)
+
+    first, second = tiny(), tiny(seed=9)
+    checkpoint = Checkpoint(tmp_path, every_epochs=2)
+    first.fit(rows(), epochs=2, batch_size=4, callbacks=[PolyakAverage(start=1, of=first.generator.parameters), checkpoint])
+    resumed = PolyakAverage(start=1, of=second.generator.parameters)
+    second.fit(rows(), epochs=3, batch_size=4, callbacks=[resumed], resume=tmp_path, seed=model.generator.seed)
+    np.testing.assert_array_equal(resumed.parameters.buffer, average.parameters.buffer)
+
+    judge = second.discriminator.parameters.buffer.copy()
+    resumed.apply_()
+    np.testing.assert_array_equal(second.generator.parameters.buffer, average.parameters.buffer)
+    np.testing.assert_array_equal(second.discriminator.parameters.buffer, judge)
+    with pytest.raises(ValueError, match=r"found Players as the parameters of a run.*PolyakAverage\(of=gan.generator.parameters\)"):
+        tiny().fit(rows(), batch_size=4, callbacks=[PolyakAverage()])
 
 
 def test_a_saved_one_is_the_same(tmp_path):

@@ -263,5 +263,5 @@ def test_without_a_run_or_parameters_there_is_no_mean():
     for use in (average.apply_, lambda: average.parameters):
         with pytest.raises(RuntimeError, match=r"found an average of no run; write fit\(\.\.\., callbacks=\[average\]\) first"):
             use()
-    with pytest.raises(ValueError, match=r"found a run with the state \[\]; expected Parameters called 'parameters'"):
+    with pytest.raises(ValueError, match=r"found NoneType as the parameters of a run with the state \[\]; expected Parameters"):
         train(lambda batch: {}, Counted(2), 1, [average])
