@@ -1,4 +1,4 @@
-"""What all demos share: the command line, results that a run which is stopped goes on from, rows."""
+"""What all demos share: the command line, results that a run which is stopped goes on from, rows and their means."""
 
 from __future__ import annotations
 
@@ -63,3 +63,9 @@ def training_and_test(name: str, rows: int | None = None) -> tuple[data.Dataset,
     some = None if test.labels is None else test.labels[:held]
     train = data.Dataset(images[:rows], None if labels is None else labels[:rows], first.shape)
     return train, data.Dataset(test.images[:held], some, test.shape)
+
+
+def logit(rows: np.ndarray) -> np.ndarray:
+    """Of the mean of each pixel."""
+    rate = rows.mean(axis=0, dtype=np.float64).clip(1e-3, 1 - 1e-3)
+    return np.log(rate / (1 - rate))

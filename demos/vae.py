@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from demos.command import arguments, completed, last_checkpoint, training_and_test
+from demos.command import arguments, completed, last_checkpoint, logit, training_and_test
 from ebm import data, plots
 from ebm.training import Adam, Checkpoint, Cosine, History, Progress
 from neural import VAE
@@ -101,12 +101,6 @@ def faces(train: np.ndarray, test: np.ndarray, epochs: int, folder: Path, device
     model = VAE([560, 200], latent=2, loss=GaussianLikelihood(), device=device, seed=1)
     seconds = trained(model, train, epochs, folder)
     return {"nats": -float(model.elbo(test).bound.mean()), "seconds": seconds}
-
-
-def logit(rows: np.ndarray) -> np.ndarray:
-    """Of the mean of each pixel."""
-    rate = rows.mean(axis=0, dtype=np.float64).clip(1e-3, 1 - 1e-3)
-    return np.log(rate / (1 - rate))
 
 
 def draw(options: Any, digits: data.Dataset) -> None:
