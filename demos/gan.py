@@ -26,7 +26,7 @@ from neural.evaluation import FeatureSpace
 
 # Parzen estimates in nats of 10,000 samples: Goodfellow et al. 2014, table 1.
 PUBLISHED = {"dense": 225.0, "DBN": 138.0}
-EPOCHS = {"dense": 120, "DCGAN": 12}
+EPOCHS = {"dense": 100, "DCGAN": 12}
 # Models of other demos, beside the output folder, and Gibbs steps for those that need them: machines that train in minutes, as these do.
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE": ("vae/runs/k = 1/model.safetensors", {}),
@@ -38,9 +38,13 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 def networks(name: str, train: np.ndarray, device: str) -> tuple[GAN, dict[str, Any]]:
     """A model and how it is trained."""
     if name == "dense":
-        # published is 0.1 for both players, which after six epochs is 100 nats behind a generator that learns five times faster
-        generator, discriminator = (SGD(Linear(r, r / 10, EPOCHS[name]), Linear(0.5, 0.7, EPOCHS[name])) for r in (0.5, 0.1))
-        settings = {"optimizer": generator, "discriminator_optimizer": discriminator, "real_label": 1.0}
+        # published is 0.1 for both players, with which the generator is 80 nats behind after six epochs; later the lower rate is better
+        momentum = Linear(0.5, 0.7, EPOCHS[name])
+        settings = {
+            "optimizer": SGD(Linear(0.4, 0.01, EPOCHS[name]), momentum),
+            "discriminator_optimizer": SGD(Linear(0.1, 0.03, EPOCHS[name]), momentum),
+            "real_label": 1.0,
+        }
         model = GAN.dense(prior="normal", device=device, seed=1)
         model.generator.layers[-2].own["bias"][...] = model.device.asarray(logit(train), model.generator.dtype)
         return model, settings
