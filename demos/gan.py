@@ -26,7 +26,7 @@ from neural.evaluation import FeatureSpace
 
 # Parzen estimates in nats of 10,000 samples: Goodfellow et al. 2014, table 1.
 PUBLISHED = {"dense": 225.0, "DBN": 138.0}
-EPOCHS = {"dense": 100, "DCGAN": 12}
+EPOCHS = {"dense": 75, "DCGAN": 12}
 # Models of other demos, beside the output folder, and Gibbs steps for those that need them: machines that train in minutes, as these do.
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE": ("vae/runs/k = 1/model.safetensors", {}),
