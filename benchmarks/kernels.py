@@ -63,6 +63,11 @@ def inputs(kernel: Kernel, rows: int, columns: int, weights: int) -> list[Any]:
         # weights with decay, and two biases without
         "ends": lambda: [weights - 2 * columns // 10, weights - columns // 10, weights],
         "table": lambda: [[1, 1e-4, 0], [1, 0, 0], [1, 0, 0]],
+        # windows of one pixel, which any number of columns has
+        **dict.fromkeys(("images", "windows"), lambda: rng.random(states)),
+        **dict.fromkeys(("height", "size", "step"), lambda: 1),
+        "width": lambda: columns,
+        "padding": lambda: 0,
         "state": lambda: [1e-3, 0.9, 0.999, 1e-8, 0.5, 0.1],
     }
     if unknown := kernel.parameters.keys() - known.keys():

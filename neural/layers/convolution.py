@@ -1,7 +1,7 @@
 """Convolutions and what goes with them, on images (height, width, channels): rows are (rows, height, width, channels), channels last.
 
 A convolution is a matrix product: `_patches` lays the window under each position of the kernel out as a row. Its adjoint `_overlaid` adds
-such rows up to images again; both go over the positions within the kernel, so that nothing is scattered.
+such rows up to images again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from ebm.compute.device import Array, device_of
 from ebm.compute.gemm import Precision, gemm
+from ebm.compute.kernels.windows import overlay, patches, positions
 from ebm.compute.random import Stream
 from ebm.units.base import positive
 
@@ -79,16 +80,16 @@ class Conv2D(_Convolution):
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, height, width, channels)."""
         weights = self.own["weights"]
-        patches = _patches(x, self.kernel, self.stride, self.padding)
-        y = device_of(x).empty((patches.shape[0], self.channels), x.dtype)
+        windows = _patches(x, self.kernel, self.stride, self.padding)
+        y = device_of(x).empty((windows.shape[0], self.channels), x.dtype)
         if self.bias:
             y[...] = self.own["bias"]
-        gemm(patches, weights, y, beta=float(self.bias), precision=self.precision)
+        gemm(windows, weights, y, beta=float(self.bias), precision=self.precision)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
             d = dy.reshape(y.shape)
             if gradient is not None:
-                gradient.add_product(self.names["weights"], patches.T, d, self.precision)
+                gradient.add_product(self.names["weights"], windows.T, d, self.precision)
                 if self.bias:
                     gradient.add(self.names["bias"], d.sum(axis=0))
             if not through:
@@ -135,12 +136,12 @@ class ConvTranspose2D(_Convolution):
             y += self.own["bias"]
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            patches = _patches(dy, *window)
+            windows = _patches(dy, *window)
             if gradient is not None:
-                gradient.add_product(self.names["weights"], rows.T, patches, self.precision)
+                gradient.add_product(self.names["weights"], rows.T, windows, self.precision)
                 if self.bias:
                     gradient.add(self.names["bias"], dy.sum(axis=(0, 1, 2)))
-            return gemm(patches, weights.T, precision=self.precision).reshape(x.shape) if through else None
+            return gemm(windows, weights.T, precision=self.precision).reshape(x.shape) if through else None
 
         return y, backprop
 
@@ -260,26 +261,14 @@ def _under(images: Array, a: int, b: int, positions: Shape, stride: int) -> Arra
 def _patches(images: Array, kernel: int, stride: int, padding: int) -> Array:
     """The window at each position as a row, (rows height width, kernel kernel channels)."""
     device, (rows, height, width, channels) = device_of(images), images.shape
-    if padding:
-        framed = device.zeros((rows, height + 2 * padding, width + 2 * padding, channels), images.dtype)
-        framed[:, padding : padding + height, padding : padding + width] = images
-        images = framed
-    positions = rows, *((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
-    patches = device.empty((*positions, kernel, kernel, channels), images.dtype)
-    for a, b in _kernel(kernel):
-        patches[:, :, :, a, b] = _under(images, a, b, positions, stride)
-    return patches.reshape(rows * positions[1] * positions[2], kernel**2 * channels)
+    number = rows * positions(height, kernel, stride, padding) * positions(width, kernel, stride, padding)
+    found = device.empty((number, kernel**2 * channels), images.dtype)
+    patches(device.xp.ascontiguousarray(images), found, height, width, kernel, stride, padding)
+    return found
 
 
-def _overlaid(patches: Array, shape: Shape, kernel: int, stride: int, padding: int) -> Array:
+def _overlaid(rows: Array, shape: Shape, kernel: int, stride: int, padding: int) -> Array:
     """The adjoint of `_patches`: images of this shape, each pixel the sum of what the windows over it hold."""
-    rows, height, width, channels = shape
-    framed = device_of(patches).zeros((rows, height + 2 * padding, width + 2 * padding, channels), patches.dtype)
-    positions = rows, *((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
-    windows = patches.reshape(*positions, kernel, kernel, channels)
-    for a, b in _kernel(kernel):
-        under = _under(framed, a, b, positions, stride)
-        under += windows[:, :, :, a, b]
-    if not padding:
-        return framed
-    return device_of(framed).xp.ascontiguousarray(framed[:, padding : padding + height, padding : padding + width])
+    images = device_of(rows).empty(shape, rows.dtype)
+    overlay(rows, images, *shape[1:3], kernel, stride, padding)
+    return images

@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from scipy.signal import correlate
 from strict import import_kernels, translation_unit
 from truncated_normal import exact_moments, quantile_of_tail
 
@@ -24,6 +25,7 @@ from ebm.compute.kernels.logistic import cross_entropy, logistic, logistic_sampl
 from ebm.compute.kernels.philox import reference_words
 from ebm.compute.kernels.sampling import bernoulli, categorical, normal, to_uniform, uniform
 from ebm.compute.kernels.truncated import truncated_moments, truncated_sample
+from ebm.compute.kernels.windows import overlay, patches, positions
 
 ADDRESS = np.array([0x9ABCDEF0, 0x12345678, 77, 2**32 - 2], np.uint32)  # the offset carries the draw over its end
 OFFSET, FIRST_ROW = 3, 2**32 - 5  # and the rows over theirs
@@ -76,7 +78,7 @@ def wide_fields(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) ->
 
 LONGEST = 11
 # What a kernel may read only.
-INPUTS = ("address", "table", "state", "ends", "betas", "base", "change")
+INPUTS = ("address", "table", "state", "ends", "betas", "base", "change", "images", "windows")
 
 
 def draws(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
@@ -126,6 +128,32 @@ def segments(
         "ends": np.array([n // 3, n // 2, n]),
         "table": np.array([[1, 0.01, 0.02], [0, 0.01, 0.02], [0.5, 0, 0]], dtype),
         "state": np.array(state, dtype),
+    }
+
+
+# Images, and windows on them: a size, a step that leaves no gap or one, a border. In the last three are pixels under no window.
+WINDOWS = {
+    (0, 4, 4, 1): (2, 2, 0),
+    (1, 1, 1, 1): (1, 1, 0),
+    (2, 5, 7, 3): (3, 1, 1),
+    (3, 8, 6, 2): (4, 2, 1),
+    (2, 6, 9, 1): (2, 3, 0),
+    (2, 7, 5, 2): (1, 2, 0),
+    (2, 4, 4, 1): (2, 3, 0),
+}
+
+
+def windowed(shape: tuple[int, ...], dtype: Any, given: np.random.Generator, first: str, second: str) -> dict[str, Any]:
+    """Images and their windows under these names, and the geometry; the first of the two is given."""
+    rows, height, width, channels = shape
+    size, step, padding = WINDOWS[shape]
+    down, across = (positions(n, size, step, padding) for n in (height, width))
+    shapes = {"images": shape, "windows": (rows * down * across, size * size * channels)}
+    known, wanted = (shapes[name] for name in (first, second))
+    return {
+        first: given.standard_normal(known).astype(dtype),
+        "out": out(wanted, dtype),
+        **{"height": height, "width": width, "size": size, "step": step, "padding": padding},
     }
 
 
@@ -189,6 +217,12 @@ ROWS = {
         samples={"field": kept_margin},
         shapes=((0, 5), (3, 0), (1, 1), (13, 17)),
         more_shapes=(),
+    ),
+    "patches": Row(
+        lambda rng, shape, dtype: windowed(shape, dtype, rng, "images", "windows"), shapes=tuple(WINDOWS), more_shapes=()
+    ),
+    "overlay": Row(
+        lambda rng, shape, dtype: windowed(shape, dtype, rng, "windows", "images"), ulps=8, shapes=tuple(WINDOWS), more_shapes=()
     ),
     "momentum_step": Row(lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "velocity"), ulps=2, **VECTORS),
     "nesterov_step": Row(
@@ -375,6 +409,28 @@ def test_the_truncated_normal_is_drawn_by_inversion(device, dtype):
     got = call(truncated_sample, device, {"field": z, "sample": out(z.shape, dtype), **address()})["sample"]
     want = quantile_of_tail(u, z.astype(float))
     np.testing.assert_allclose(got, want, rtol=1e-7 + 2 * np.finfo(dtype).eps, atol=1e-11)
+
+
+@pytest.mark.parametrize(("shape", "geometry"), WINDOWS.items())
+def test_windows_hold_the_pixels_that_they_say(device, shape, geometry):
+    """By SciPy's correlation with a kernel that has a single one; and the adjoint has the same inner product."""
+    rng = np.random.default_rng(1)
+    size, step, padding = geometry
+    arguments = windowed(shape, np.float64, rng, "images", "windows")
+    laid = call(patches, device, arguments)["out"]
+    framed = np.pad(arguments["images"], ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    rows, height, width, channels = framed.shape
+    parts = laid.reshape(rows, positions(height, size, step, 0), positions(width, size, step, 0), size, size, channels)
+    for a in range(size):
+        for b in range(size):
+            one = np.zeros((1, size, size, 1))
+            one[0, a, b, 0] = 1
+            if rows:
+                seen = correlate(framed, one, mode="valid", method="direct")[:, ::step, ::step]
+                np.testing.assert_array_equal(parts[:, :, :, a, b], seen)
+    weights = rng.standard_normal(laid.shape)
+    summed = call(overlay, device, windowed(shape, np.float64, rng, "windows", "images") | {"windows": weights})["out"]
+    assert np.vdot(summed, arguments["images"]) == pytest.approx(np.vdot(weights, laid), rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
