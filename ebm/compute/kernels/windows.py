@@ -14,6 +14,9 @@ from ..device import Array, device_of
 from ..kernel import Floats, kernel
 from .philox import CUDA
 
+# A loop over slices vectorizes; to begin one costs more than so few additions do.
+_SHORT = 16
+
 
 def positions(n: int, size: int, step: int, padding: int) -> int:
     """How many windows fit along `n` pixels."""
@@ -58,20 +61,24 @@ def _(images: Any, out: Any, height: int, width: int, size: int, step: int, padd
         for i in range((height + 2 * padding - size) // step + 1):
             for j in range((width + 2 * padding - size) // step + 1):
                 left = step * j - padding
+                first, last = channels * max(0, -left), channels * min(size, width - left)
                 for a in range(size):
                     y = step * i + a - padding
-                    # a row of the window is contiguous in the image: what of it lies inside
-                    first = last = length
-                    if 0 <= y < height:
-                        first, last = channels * max(0, -left), channels * min(size, width - left)
-                    start = r * columns + (y * width + left) * channels
-                    for t in range(first):
-                        x[n + t] = 0
-                    for t in range(first, last):
-                        x[n + t] = pixels[start + t]
-                    for t in range(last, length):
-                        x[n + t] = 0
+                    part = x[n : n + length]
                     n += length
+                    if not 0 <= y < height:
+                        for t in range(part.size):
+                            part[t] = 0
+                        continue
+                    # a row of the window is contiguous in the image: what of it lies inside; loops over slices vectorize
+                    start = r * columns + (y * width + left) * channels
+                    inside, seen = part[first:last], pixels[start + first : start + last]
+                    for t in range(first):
+                        part[t] = 0
+                    for t in range(inside.size):
+                        inside[t] = seen[t]
+                    for t in range(last, length):
+                        part[t] = 0
 
 
 patches.cuda(
@@ -121,8 +128,13 @@ def _(windows: Any, out: Any, height: int, width: int, size: int, step: int, pad
                     y = step * i + a - padding
                     if 0 <= y < height:
                         start = r * columns + (y * width + left) * channels
-                        for t in range(first, last):
-                            pixels[start + t] += x[n + t]
+                        if length < _SHORT:
+                            for t in range(first, last):
+                                pixels[start + t] += x[n + t]
+                        else:
+                            under, part = pixels[start + first : start + last], x[n + first : n + last]
+                            for t in range(under.size):
+                                under[t] += part[t]
                     n += length
 
 
