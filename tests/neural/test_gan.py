@@ -355,7 +355,9 @@ def test_the_mean_of_one_player_alone_is_kept_and_goes_on_from_a_checkpoint(tmp_
     resumed.apply_()
     np.testing.assert_array_equal(second.generator.parameters.buffer, average.parameters.buffer)
     np.testing.assert_array_equal(second.discriminator.parameters.buffer, judge)
-    with pytest.raises(ValueError, match=r"found Players as the parameters of a run.*PolyakAverage\(of=gan.generator.parameters\)"):
+    with pytest.raises(
+        ValueError, match=r"found Players as the parameters of a run.*PolyakAverage\(of=gan.generator.parameters\)"
+    ):
         tiny().fit(rows(), batch_size=4, callbacks=[PolyakAverage()])
 
 
