@@ -1,4 +1,4 @@
-"""What all demos share: the command line, results that a run which is stopped goes on from, rows and their means."""
+"""What the demos share: the command line, results that a run which is stopped goes on from, rows, a network that begins at their means."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ebm import data
+from neural.network import Network
 
 
 def arguments(doc: str | None, name: str) -> argparse.Namespace:
@@ -65,7 +66,8 @@ def training_and_test(name: str, rows: int | None = None) -> tuple[data.Dataset,
     return train, data.Dataset(test.images[:held], some, test.shape)
 
 
-def logit(rows: np.ndarray) -> np.ndarray:
-    """Of the mean of each pixel."""
+def show_means(network: Network, rows: np.ndarray) -> None:
+    """Set the last bias of a network so that its sigmoid outputs begin at the mean of each column of `rows`."""
     rate = rows.mean(axis=0, dtype=np.float64).clip(1e-3, 1 - 1e-3)
-    return np.log(rate / (1 - rate))
+    last = [layer.own for layer in network.layers if "bias" in layer.own][-1]
+    last["bias"][...] = network.device.asarray(np.log(rate / (1 - rate)), network.dtype)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from demos.command import arguments, completed, last_checkpoint, logit, training_and_test
+from demos.command import arguments, completed, last_checkpoint, show_means, training_and_test
 from ebm import data, plots
 from ebm.training import SGD, Adam, Checkpoint, History, Linear, PolyakAverage, Progress
 from neural import GAN, evaluation, load
@@ -46,7 +46,7 @@ def networks(name: str, train: np.ndarray, device: str) -> tuple[GAN, dict[str, 
             "real_label": 1.0,
         }
         model = GAN.dense(prior="normal", device=device, seed=1)
-        model.generator.layers[-2].own["bias"][...] = model.device.asarray(logit(train), model.generator.dtype)
+        show_means(model.generator, train)
         return model, settings
     return GAN.convolutional(channels=32, device=device, seed=1), {"optimizer": Adam(2e-4, beta1=0.5)}
 

@@ -29,8 +29,7 @@ class PolyakAverage(Callback):
     Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; for RBMs Swersky, Chen, Marlin, de Freitas 2010, "A
     tutorial on stochastic approximation algorithms for training restricted Boltzmann machines and deep belief nets".
 
-    Raises `ValueError` unless start >= 0 and 0 < decay < 1, and at the start of a run whose state has no one `Parameters`, or
-    several.
+    Raises `ValueError` unless start >= 0 and 0 < decay < 1, and, without `of`, at the start of a run that trains several models.
     """
 
     def __init__(self, start: float = 0, decay: float | None = None, *, of: Parameters | None = None) -> None:

@@ -67,7 +67,7 @@ class Conv2D(_Convolution):
 
     def shape_after(self, inputs: Shape) -> Shape:
         """(height, width, channels)."""
-        return *_positions(self, inputs, self.kernel, self.stride, self.padding), self.channels
+        return *_filled(self, inputs, self.kernel, self.stride, self.padding), self.channels
 
     def shapes(self, inputs: Shape) -> dict[str, Shape]:
         """`weights` (kernel kernel in, channels) and `bias` (channels,)."""
@@ -159,24 +159,23 @@ class MaxPool(Layer):
 
     def shape_after(self, inputs: Shape) -> Shape:
         """(height, width, channels)."""
-        return *_positions(self, inputs, self.size, self.stride, 0), inputs[-1]
+        return *_filled(self, inputs, self.size, self.stride, 0), inputs[-1]
 
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, height, width, channels)."""
         device = device_of(x)
         y = device.empty((x.shape[0], *self.shape_after(x.shape[1:])), x.dtype)
-        chosen = device.zeros(y.shape, x.dtype)
         y[...] = -math.inf
-        for number, (a, b) in enumerate(_kernel(self.size)):
-            candidate = _under(x, a, b, y.shape, self.stride)
-            chosen[...] = device.xp.where(candidate > y, x.dtype.type(number), chosen)
-            y[...] = device.xp.maximum(y, candidate)
+        for a, b in _kernel(self.size):
+            y[...] = device.xp.maximum(y, _under(x, a, b, y.shape, self.stride))
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            dx = device.zeros(x.shape, x.dtype)
-            for number, (a, b) in enumerate(_kernel(self.size)):
+            dx, left = device.zeros(x.shape, x.dtype), dy.copy()
+            for a, b in _kernel(self.size):
+                part = (_under(x, a, b, y.shape, self.stride) == y) * left
                 under = _under(dx, a, b, y.shape, self.stride)
-                under += (chosen == number) * dy
+                under += part
+                left -= part  # nothing for a later number that is as large
             return dx
 
         return y, backprop
@@ -225,7 +224,7 @@ def _image(layer: Layer, inputs: Shape) -> Shape:
     return inputs
 
 
-def _positions(layer: Layer, inputs: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
+def _filled(layer: Layer, inputs: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
     """How many positions a window has on images, downward and to the right, if they fill them."""
     height, width, _ = _image(layer, inputs)
     room = [n + 2 * padding - kernel for n in (height, width)]
@@ -244,7 +243,7 @@ def _positions(layer: Layer, inputs: Shape, kernel: int, stride: int, padding: i
             f"found images {height} x {width} before {layer}; expected sizes with (size + {2 * padding} - {kernel}) divisible by the "
             f"stride {stride}, over are {over[0]} x {over[1]} pixels: {advice}"
         )
-    return room[0] // stride + 1, room[1] // stride + 1
+    return positions(height, kernel, stride, padding), positions(width, kernel, stride, padding)
 
 
 def _kernel(size: int) -> Iterator[tuple[int, int]]:
@@ -252,9 +251,9 @@ def _kernel(size: int) -> Iterator[tuple[int, int]]:
     return ((a, b) for a in range(size) for b in range(size))
 
 
-def _under(images: Array, a: int, b: int, positions: Shape, stride: int) -> Array:
-    """A view of the pixels that lie under (a, b) of a window at `positions` (rows, height, width, ...) on images."""
-    height, width = positions[1:3]
+def _under(images: Array, a: int, b: int, windows: Shape, stride: int) -> Array:
+    """A view of the pixels that lie under (a, b) of `windows` (rows, height, width, ...) on images."""
+    height, width = windows[1:3]
     return images[:, a : a + stride * (height - 1) + 1 : stride, b : b + stride * (width - 1) + 1 : stride]
 
 

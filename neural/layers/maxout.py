@@ -48,22 +48,25 @@ class Maxout(Layer):
 
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, size)."""
-        weights, rows, xp = self.own["weights"], x.shape[0], device_of(x).xp
+        weights, rows = self.own["weights"], x.shape[0]
         z = device_of(x).empty((rows, weights.shape[1]), x.dtype)
         z[...] = self.own["bias"]
         gemm(x, weights, z, beta=1.0, precision=self.precision)
         pieces = z.reshape(rows, self.pieces, self.size)
-        chosen = pieces.argmax(axis=1)
+        y = pieces.max(axis=1)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            each = xp.arange(self.pieces)[None, :, None]
-            dz = ((chosen[:, None] == each) * dy[:, None]).reshape(z.shape)
+            dz, left = device_of(x).empty(pieces.shape, x.dtype), dy.copy()
+            for k in range(self.pieces):
+                dz[:, k] = (pieces[:, k] == y) * left
+                left -= dz[:, k]  # nothing for a later piece that is as large
+            dz = dz.reshape(z.shape)
             if gradient is not None:
                 gradient.add_product(self.names["weights"], x.T, dz, self.precision)
                 gradient.add(self.names["bias"], dz.sum(axis=0))
             return gemm(dz, weights.T, precision=self.precision) if through else None
 
-        return pieces.max(axis=1), backprop
+        return y, backprop
 
     def arguments(self) -> dict[str, Any]:
         """What the constructor was given, besides the initializer, which a file doesn't need."""

@@ -10,7 +10,7 @@ from ebm.compute.device import CPU
 from ebm.compute.random import Stream
 from ebm.units import TYPES, Bernoulli, Gaussian, ReplicatedSoftmax
 from ebm.units import Softmax as SoftmaxUnits
-from neural.layers import LAYERS, BatchNorm, Dense, Dropout, ReLU, Reshape, UnitMean, activation, from_config
+from neural.layers import LAYERS, BatchNorm, Dense, Dropout, Maxout, MaxPool, ReLU, Reshape, UnitMean, activation, from_config
 from neural.network import Network
 
 everywhere = pytest.mark.parametrize("case", LAYER_CASES.values(), ids=LAYER_CASES)
@@ -196,6 +196,20 @@ def test_means_of_units_need_their_size_and_no_lengths():
 def test_parameters_of_units_stand_still():
     network = Network([UnitMean(Gaussian(3, learn_variance=True))], 3, device="cpu")
     assert network.parameters.segments["0.log_precision"].frozen
+
+
+# The largest of several.
+
+
+def test_the_first_of_equal_numbers_gets_the_derivative():
+    pool = Network([MaxPool(2, 1)], (2, 3, 1), device="cpu")
+    dx = pool(np.ones((1, 2, 3, 1), np.float32))[1](np.array([2.0, 3.0], np.float32).reshape(1, 1, 2, 1))
+    np.testing.assert_array_equal(dx[0, :, :, 0], [[2, 3, 0], [0, 0, 0]])
+
+    network = Network([Maxout(2, 3)], 1, device="cpu")
+    network.layers[0].own["weights"][...] = [[1, 5, 2, 5, 2, 5]]  # W_1, W_2, W_3 of two outputs each
+    gradients = backward(network, np.ones((1, 1), np.float32), np.array([[7.0, 9.0]], np.float32), False)[2]
+    np.testing.assert_array_equal(gradients["0.weights"], [[0, 9, 7, 0, 0, 0]])
 
 
 # Dropout.
