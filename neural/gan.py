@@ -130,16 +130,18 @@ class GAN:
         latent: int = 100,
         *,
         channels: int = 64,
+        hidden: int = 1024,
         prior: Prior = "normal",
         **options: Any,
     ) -> Self:
         """A DCGAN for images of `shape`, (height, width, channels), both sides divisible by four; `options` are device, dtype and seed.
 
-        The generator goes from a quarter of the size with 2 `channels` to half of it with `channels` and to the whole, by transposed
-        convolutions of kernel 4 and stride 2; the discriminator goes back the same way, with LeakyReLU(0.2). BatchNorm lies everywhere but
-        at the generator's end and the discriminator's beginning, and all weights begin as N(0, 0.02^2). (Radford, Metz, Chintala 2016,
-        "Unsupervised representation learning with deep convolutional generative adversarial networks".) The generator ends with a Sigmoid,
-        for data in [0, 1], where theirs ends with a Tanh, for data in [-1, 1].
+        The generator goes from a layer of `hidden` units to a quarter of the size with 2 `channels`, to half of it with `channels` and to
+        the whole, by transposed convolutions of kernel 4 and stride 2, and ends with a Sigmoid, for data in [0, 1]; the discriminator goes
+        back the same way, with LeakyReLU(0.2). BatchNorm lies everywhere but at the generator's end and the discriminator's two, and all
+        weights begin as N(0, 0.02^2). (Radford, Metz, Chintala 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks"; the layers of those for MNIST, github.com/Newmu/dcgan_code, without classes and with kernels of
+        4 in place of 5, which put no pattern of squares into images.)
         """
         if len(shape) != 3 or shape[0] % 4 or shape[1] % 4:
             raise ValueError(f"found shape={shape}; expected (height, width, channels) with sides that four divides")
@@ -147,6 +149,9 @@ class GAN:
         window: dict[str, Any] = {"kernel": 4, "stride": 2, "padding": 1, "initial": small}
         quarter = shape[0] // 4, shape[1] // 4, 2 * channels
         generator = [
+            Dense(hidden, bias=False, initial=small),
+            BatchNorm(),
+            ReLU(),
             Dense(math.prod(quarter), bias=False, initial=small),
             Reshape(*quarter),
             BatchNorm(),
@@ -164,6 +169,9 @@ class GAN:
             BatchNorm(),
             LeakyReLU(0.2),
             Reshape(math.prod(quarter)),
+            Dense(hidden, bias=False, initial=small),
+            BatchNorm(),
+            LeakyReLU(0.2),
             Dense(1, initial=small),
         ]
         return cls(generator, discriminator, latent=latent, inputs=shape, prior=prior, **options)
