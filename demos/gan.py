@@ -5,8 +5,8 @@
 Trains Goodfellow's dense networks and a DCGAN on MNIST, and a small convolutional classifier in whose features samples are compared with
 test digits: Fréchet distance, precision, recall. Models that `demos.vae` and `demos.dbm_mnist` have saved beside the output folder are
 compared too, and so are training digits, which say what the best figure can be. The bandwidth of the Parzen estimate is chosen on
-validation digits, the last 10,000 of the training set, which no GAN sees; so were the rates and the averaging of the dense networks. A run
-that is stopped goes on where it was when the command is given again.
+validation digits, the last 10,000 of the training set, which no GAN sees; so were rates, noise, averaging and layers. A run that is
+stopped goes on where it was when the command is given again.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def networks(name: str, train: np.ndarray, device: str) -> tuple[GAN, dict[str, 
 
 
 def trained(name: str, train: np.ndarray, epochs: int, folder: Path, device: str) -> tuple[GAN, float]:
-    """The model after training and the seconds it took. The dense generator is the mean of the last ten thousand or so; the mean of networks
-    with BatchNorm would need statistics of its own."""
+    """The model after training and the seconds it took. The dense generator is the mean of the last ten thousand or so; the mean of
+    networks with BatchNorm would need statistics of its own."""
     model, settings = networks(name, train, device)
     history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"
     averages = [PolyakAverage(decay=0.9999, of=model.generator.parameters)] if name == "dense" else []

@@ -19,8 +19,8 @@ class PolyakAverage(Callback):
 
     Without `decay` this is the mean of all x_1, ..., x_n; with it the weights fall off exponentially once there are 1 / (1 - decay)
     steps. At a constant learning rate the iterates circle around the optimum, and their mean is nearer to it; start when they have
-    come to where they circle. `of` are the parameters x, by default those of the run's one model; for a GAN's generator write
-    `of=gan.generator.parameters`.
+    come to where they circle. (Not for a network with BatchNorm: the statistics of the mean network are no mean of statistics.) `of` are
+    the parameters x, by default those of the run's one model; for a GAN's generator write `of=gan.generator.parameters`.
 
     `parameters` holds the means, which are the model's own up to `start`; training never sees them:
     `model.with_parameters(average.parameters)` is a machine that has them, also in a `Validation` during the run. `apply_()` puts them
