@@ -138,10 +138,10 @@ class GAN:
 
         The generator goes from a layer of `hidden` units to a quarter of the size with 2 `channels`, to half of it with `channels` and to
         the whole, by transposed convolutions of kernel 4 and stride 2, and ends with a Sigmoid, for data in [0, 1]; the discriminator goes
-        back the same way, with LeakyReLU(0.2). BatchNorm lies everywhere but at the generator's end and the discriminator's two, and all
-        weights begin as N(0, 0.02^2). (Radford, Metz, Chintala 2016, "Unsupervised representation learning with deep convolutional
-        generative adversarial networks"; the layers of those for MNIST, github.com/Newmu/dcgan_code, without classes and with kernels of
-        4 in place of 5, which put no pattern of squares into images.)
+        back the same way, with LeakyReLU(0.2). BatchNorm lies everywhere but at the end of the generator and both ends of the
+        discriminator, and all weights begin as N(0, 0.02^2). (Radford, Metz, Chintala 2016, "Unsupervised representation learning with
+        deep convolutional generative adversarial networks"; the layers of those for MNIST, github.com/Newmu/dcgan_code, without classes
+        and with kernels of 4 in place of 5, which put no pattern of squares into images.)
         """
         if len(shape) != 3 or shape[0] % 4 or shape[1] % 4:
             raise ValueError(f"found shape={shape}; expected (height, width, channels) with sides that four divides")
