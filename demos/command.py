@@ -6,12 +6,14 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ebm import data
-from neural.network import Network
+
+if TYPE_CHECKING:
+    from neural.network import Network
 
 
 def arguments(doc: str | None, name: str) -> argparse.Namespace:

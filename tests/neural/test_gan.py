@@ -250,7 +250,7 @@ def test_a_dcgan_learns_where_ink_lies():
 
     start = away()
     model.fit(train, epochs=30, batch_size=50, optimizer=Adam(1e-3, beta1=0.5), callbacks=[history])
-    assert away() < 0.3 * start
+    assert away() < 0.25 * start
     assert 0.5 < history.rows[-1]["diversity"] < 1.5
 
 
@@ -266,14 +266,14 @@ def test_the_dense_one_is_goodfellows():
 
 
 def test_the_convolutional_one_makes_digits_of_28_pixels():
-    model = GAN.convolutional(latent=10, channels=3, hidden=20, device="cpu")
+    model = GAN.convolutional(latent=10, channels=3, hidden=200, device="cpu")
     assert model.inputs == 784
     assert model.generator.layers[4].outputs == (7, 7, 6)
     assert model.discriminator.layers[2].outputs == (7, 7, 6)
     weights = [x for part in model.parts.values() for name, x in part.named_arrays().items() if name.endswith("weights")]
     assert len(weights) == 8
     for x in weights:
-        assert x.std() == pytest.approx(0.02, rel=4 * (2 * x.size) ** -0.5)
+        assert x.std() == pytest.approx(0.02, rel=0.2)
 
 
 def test_maxout_can_be_the_absolute_value():
