@@ -157,7 +157,7 @@ class Classifier:
         targets = self._one_hot(labels, data.shape[0], "labels")
         if validation is not None:
             self._check(validation[0], "validation rows")
-            self._one_hot(validation[1], validation[0].shape[0], "validation labels")
+            validation = validation[0], self._one_hot(validation[1], validation[0].shape[0], "validation labels")
         options: dict[str, Any] = {
             "batch_size": batch_size,
             "optimizer": optimizer or Adam(1e-3),
@@ -170,22 +170,25 @@ class Classifier:
             frozen = {name: segment.frozen for name, segment in segments.items()}
             try:
                 self.network.freeze(*range(len(self.network.layers) - 1))
-                self._run(data, targets, epochs=top_epochs, validate=None, callbacks=(), resume=None, **options)
+                self._run(data, targets, epochs=top_epochs, validation=None, callbacks=(), resume=None, **options)
             finally:
                 for name, segment in segments.items():
                     segment.frozen = frozen[name]
-        validate = None if validation is None else lambda: self._validate(*validation)
-        self._run(data, targets, epochs=epochs, validate=validate, callbacks=callbacks, resume=resume, **options)
+        self._run(data, targets, epochs=epochs, validation=validation, callbacks=callbacks, resume=resume, **options)
         return self
 
-    def _run(self, data: Any, targets: np.ndarray, **options: Any) -> None:
+    def _run(self, data: Any, targets: np.ndarray, *, validation: tuple[Any, np.ndarray] | None, **options: Any) -> None:
         network, first = self.network, 0
         if options["binarization"] is None:
             # what learns nothing and is the same in training as in evaluation is computed once
             first = next((k for k, layer in enumerate(network.layers) if layer.differs or k == network.fixed), 0)
-        if first:
-            data = network.evaluate(data, 0, first).reshape(data.shape[0], -1)
-        fit(self.parameters, partial(self._objective, first), data, targets, device=self.device, dtype=network.dtype, **options)
+
+        def below(rows: Any) -> Any:
+            return network.evaluate(rows, 0, first).reshape(rows.shape[0], -1) if first else rows
+
+        options["validate"] = validation and partial(self._validate, first, below(validation[0]), validation[1])
+        options |= {"device": self.device, "dtype": network.dtype}
+        fit(self.parameters, partial(self._objective, first), below(data), targets, **options)
 
     def _objective(self, first: int, batch: tuple[Array, Array], stream: Stream, gradient: Gradient) -> Mapping[str, Array]:
         x, target = batch
@@ -195,12 +198,11 @@ class Classifier:
         backprop(slope, gradient, through=False)
         return {"loss": values.mean()}
 
-    def _validate(self, rows: Any, labels: Any) -> Mapping[str, float]:
-        targets, total, network = self._one_hot(labels, rows.shape[0], "labels"), 0.0, self.network
-        for x, target in zip(*(in_blocks(part, network.device, network.dtype) for part in (rows, targets)), strict=True):
-            values = self.loss(network(x.reshape(x.shape[0], *network.inputs))[0], target)[0]
-            total += float(network.device.to_host(values.sum(dtype=np.float64)))
-        return {"validation_loss": total / rows.shape[0], "validation_error": 1 - self.score(rows, labels)}
+    def _validate(self, first: int, rows: Any, targets: np.ndarray) -> Mapping[str, float]:
+        z, target = (self.device.asarray(part, self.network.dtype) for part in (self.network.evaluate(rows, first), targets))
+        wrong = self.loss.output(z).argmax(axis=1) != target.argmax(axis=1)
+        means = {"validation_loss": self.loss(z, target)[0], "validation_error": wrong}
+        return {name: float(self.device.to_host(values.mean(dtype=np.float64))) for name, values in means.items()}
 
     def predict_proba(self, rows: Any) -> np.ndarray:
         """The probability of each class, (rows, classes), for rows of a host array."""

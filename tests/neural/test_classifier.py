@@ -7,7 +7,7 @@ from sklearn.neural_network import MLPClassifier
 from ebm import DBM, DBN, PCD, Stack, data
 from ebm.training import Adam, Checkpoint, History
 from neural import Autoencoder, Classifier, load, unroll
-from neural.layers import BatchNorm, Conv2D, Dense, Dropout, MaxPool, ReLU, Reshape
+from neural.layers import BatchNorm, Conv2D, Dense, Dropout, MaxPool, MeanField, ReLU, Reshape
 from neural.losses import SquaredError
 
 TRAIN, VALIDATION, TEST = data.load("digits")
@@ -137,6 +137,17 @@ def test_validation_metrics_and_resumption(tmp_path):
     new().fit(TRAIN.images, TRAIN.labels, epochs=2, callbacks=[Checkpoint(tmp_path)], **options)
     part = new().fit(TRAIN.images, TRAIN.labels, epochs=4, resume=tmp_path, **options)
     np.testing.assert_array_equal(part.parameters.buffer, whole.parameters.buffer)
+
+
+def test_mean_field_is_computed_once_for_each_row(encoders, monkeypatch):
+    rows = []
+    forward = MeanField.forward
+    monkeypatch.setattr(MeanField, "forward", lambda layer, x, training: rows.append(len(x)) or forward(layer, x, training))
+    model, history = Classifier.on(encoders["DBM"], 10, dropout=0.1), History()
+    held = VALIDATION.images, VALIDATION.labels
+    model.fit(TRAIN.images, TRAIN.labels, epochs=3, validation=held, callbacks=[history])
+    assert sum(rows) == len(TRAIN) + len(VALIDATION)
+    assert history.rows[-1]["validation_error"] == pytest.approx(1 - model.score(*held))
 
 
 def test_a_saved_one_is_the_same(tmp_path, encoders):
