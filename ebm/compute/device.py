@@ -6,6 +6,7 @@ call raise `MixedDevicesError`, and nothing is copied between devices behind the
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -101,7 +102,7 @@ class _CPU(Device):
 
     def _allocate(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         memory = np.empty(size + ALIGNMENT, np.uint8)
         return np.ndarray(shape, dtype, memory, -memory.ctypes.data % ALIGNMENT)
 

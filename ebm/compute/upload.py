@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ class Upload:
 
     def __init__(self, device: Device, shape: Sequence[int], dtype: Any) -> None:
         self._cuda = cuda = device.xp.cuda
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         # one is filled while the other is copied; from pageable memory a copy would not run beside the host
         self._pinned = [np.ndarray(shape, dtype, cuda.alloc_pinned_memory(size)) for _ in range(2)]
         self._turn = 0

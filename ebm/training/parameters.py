@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Parameters:
         end = 0
         line = ALIGNMENT // self.dtype.itemsize
         for name, shape in shapes.items():
-            size = int(np.prod(shape, dtype=np.int64))
+            size = math.prod(shape)
             self.segments[name] = Segment(end, end + size, tuple(shape))
             end += -(-size // line) * line
         self._view(device.zeros(end, self.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class FeatureSpace:
     @property
     def features(self) -> int:
         """How many there are."""
-        return int(np.prod(self.classifier.network.layers[-1].inputs or ()))
+        return math.prod(self.classifier.network.layers[-1].inputs or ())
 
     def __call__(self, rows: Any) -> np.ndarray:
         """The features of rows of a host array, (n, features)."""

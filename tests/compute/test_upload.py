@@ -66,7 +66,7 @@ def test_what_is_sent_arrives(late, order):
 
 def test_a_copy_does_not_wait_for_the_work_that_is_queued():
     cuda = Cuda(False, False)
-    upload = Upload(SimpleNamespace(xp=SimpleNamespace(cuda=cuda), empty=lambda *layout: Late(cuda, *layout)), 3, np.uint8)
+    upload = Upload(SimpleNamespace(xp=SimpleNamespace(cuda=cuda), empty=lambda *layout: Late(cuda, *layout)), (3,), np.uint8)
     send(upload, 1)
     upload.receive(Late(cuda, 3, np.float32))
     steps = []

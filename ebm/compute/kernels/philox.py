@@ -9,6 +9,7 @@ a loop over the blocks vectorizes. The block's counter is (block, row, draw, str
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ def reference_words(shape: tuple[int, ...], address: Array, offset: int, first_r
 def two_dimensional(shape: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns as the address sees them: the first axis, and everything behind it; one axis is one row."""
     if len(shape) < 2:
-        return 1, int(np.prod(shape, dtype=np.int64))
-    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+        return 1, math.prod(shape)
+    return shape[0], math.prod(shape[1:])
 
 
 @njit(inline="always")
