@@ -111,6 +111,7 @@ class GAN:
         Maxout units of five pieces, with dropout of 20 % of the inputs and half of the units. Its weights begin with deviation 0.003, that
         of the uniform ones in the published configuration (github.com/goodfeli/adversarial, mnist.yaml).
         """
+        hidden, units = positive("hidden", hidden), positive("units", units)
         generator = [Dense(hidden), ReLU(), Dense(hidden), ReLU(), Dense(inputs), Sigmoid()]
         small = Normal(0.003)
         discriminator = [
@@ -145,6 +146,7 @@ class GAN:
         """
         if len(shape) != 3 or shape[0] % 4 or shape[1] % 4:
             raise ValueError(f"found shape={shape}; expected (height, width, channels) with sides that four divides")
+        channels, hidden = positive("channels", channels), positive("hidden", hidden)
         small = Normal(0.02)
         window: dict[str, Any] = {"kernel": 4, "stride": 2, "padding": 1, "initial": small}
         quarter = shape[0] // 4, shape[1] // 4, 2 * channels

@@ -470,6 +470,9 @@ END = [Dense(1)]
         (lambda: GAN([Dense(6), Reshape(5)], END, latent=2, inputs=6), "layer 1 does not fit"),
         (lambda: GAN([Dense(4)], [Maxout(3), *END], latent=2, inputs=(2, 2, 1)), r"put Reshape\(4\) before it"),
         (lambda: GAN.convolutional((10, 8, 1)), r"found shape=\(10, 8, 1\); expected .* sides that four divides"),
+        (lambda: GAN.dense(units=0), "found units=0; expected a whole number of at least 1"),
+        (lambda: GAN.convolutional(channels=0), "found channels=0; expected a whole number of at least 1"),
+        (lambda: GAN.convolutional(hidden=1.5), "found hidden=1.5; expected a whole number of at least 1"),
         (lambda: Maxout(3, 0), "found pieces=0"),
         (
             lambda: tiny().fit(rows(), batch_size=5, loss="wasserstein"),
