@@ -213,7 +213,7 @@ def test_a_rule_with_chains_is_a_class_with_start():
 
 
 def test_chains_are_moved_in_place_and_not_replaced():
-    """An array of a step's own is overwritten by the next step, so as chains it would be lost (see `Arena`)."""
+    """An array of a step's own is overwritten where the step is replayed, so as chains it would be lost (see `Arena`)."""
 
     def assign(rbm, v, chains, stream):
         chains["layer.1"] = rbm.sample_hidden(v, stream)
@@ -223,6 +223,16 @@ def test_chains_are_moved_in_place_and_not_replaced():
     step = Step(RBM(9, 6, device="cpu"), assign, SGD(), batch_size=16, steps_per_epoch=1)
     with pytest.raises(TypeError, match="does not support item assignment"):
         step(bars())
+
+
+def test_a_step_needs_no_more_memory_for_more_gibbs_steps():
+    needed = []
+    for rule in (PCD(2), PCD(20)):
+        step = Step(RBM(9, 6, device="cpu"), rule, SGD(), batch_size=16, steps_per_epoch=1)
+        for _ in range(2):
+            step(bars())
+        needed.append({size: len(blocks) for size, blocks in step._graph._arena.blocks.items()})
+    assert needed[0] == needed[1]
 
 
 @pytest.mark.parametrize("rule", ["pcd", None, 3, CD, PCD])

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from . import blas, cublas
-from .device import CPU, Arena, Array, device_of
+from .device import CPU, Array, device_of
 
 Precision = Literal["bfloat16", "tf32"] | None
 
@@ -102,9 +102,7 @@ def _cpu_product(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, be
     found = blas.library() if large else None
     direct = precision == "bfloat16" and found is not None and _BITS in found.functions
     if precision is not None:
-        # what is rounded for one product is no memory of the step that asks for it
-        with CPU.arena(Arena()):
-            a, b = (bfloat16_bits(x) if direct else rounded(x, precision) for x in (a, b))
+        a, b = (bfloat16_bits(x) if direct else rounded(x, precision) for x in (a, b))
     if large and not direct and a.flags.c_contiguous and b.flags.c_contiguous and _count(a) < _SPARSE * a.size:
         _sum_rows(a, b, out, alpha, beta)
     else:

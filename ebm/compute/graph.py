@@ -17,10 +17,10 @@ _KINDS = 16
 class Graph:
     """Repeats a function of no arguments that queues a fixed sequence of operations on `device`, in memory that stays.
 
-    `graph(function, inputs, kind)` returns what `function` returns; `device.empty` gives it the same memory at each call. On a GPU
+    `graph(function, inputs, kind)` returns what `function` returns; `device.empty` gives it the memory of earlier calls. On a GPU
     the third call of a `kind` is captured into a CUDA graph, and further ones replay that: the function itself isn't called any more,
     so that what changes from call to call must lie in device memory, and nothing in it may make the host wait. Returned arrays are
-    overwritten by the next call.
+    overwritten by a replay.
 
     `inputs` are the arrays, not the function's own, that it reads; where others come, all is captured anew. `kind` is everything else that
     the sequence depends on. What can't be told so is called with `capture=False`.

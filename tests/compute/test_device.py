@@ -134,14 +134,43 @@ def test_the_cpu_takes_no_array_of_another_device(strict):
 LAYOUT = [((3, 4), np.float32), ((5,), np.float64), (7, np.uint32)]
 
 
-def test_an_arena_gives_the_same_buffers_in_the_same_order():
+def test_an_arena_gives_the_same_memory_in_each_pass():
     arena, passes = Arena(), []
     for _ in range(3):
         with CPU.arena(arena):
-            passes.append([CPU.empty(shape, dtype).ctypes.data for shape, dtype in LAYOUT])
+            arrays = [CPU.empty(shape, dtype) for shape, dtype in LAYOUT]
+            passes.append([array.ctypes.data for array in arrays])
+        del arrays
     assert passes[0] == passes[1] == passes[2]
     assert len(set(passes[0])) == 3
     assert CPU.empty(*LAYOUT[0]).ctypes.data not in passes[0], "outside the arena arrays are new"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda array: array,
+        lambda array: array[1:],
+        lambda array: array.T[0].reshape(3, 1),
+        lambda array: array.view(np.uint32)[2],
+        lambda array: np.asarray(memoryview(array)),
+        lambda array: lambda: array,
+    ],
+    ids=["array", "rows", "view of a view", "other dtype", "buffer", "closure"],
+)
+def test_an_arena_never_hands_out_memory_in_use(use):
+    arena = Arena()
+    with CPU.arena(arena):
+        array = CPU.zeros((3, 4), np.float32)
+        address, used = array.ctypes.data, use(array)
+        del array
+        for _ in range(2):
+            assert CPU.empty((3, 4), np.float32).ctypes.data != address
+    with CPU.arena(arena):
+        assert CPU.empty((3, 4), np.float32).ctypes.data != address, "nor in the next pass"
+        del used
+        assert CPU.empty((3, 4), np.float32).ctypes.data == address
+        assert CPU.empty((2, 6), np.int32).ctypes.data == address, "whatever its shape and dtype"
 
 
 def test_an_arena_follows_a_change_of_shape():
@@ -150,25 +179,24 @@ def test_an_arena_follows_a_change_of_shape():
         for _ in range(2):
             with CPU.arena(arena):
                 arrays = [CPU.empty(shape, dtype) for shape, dtype in layout]
-        assert [(a.shape, a.dtype) for a in arrays] == [((s,) if np.isscalar(s) else s, np.dtype(d)) for s, d in layout]
-        assert [id(a) for a in arrays] == [id(b) for b in arena.buffers]
-    with CPU.arena(arena):
-        assert len({CPU.empty((3, 4), np.float32).ctypes.data for _ in range(5)}) == 5
+            assert [(a.shape, a.dtype) for a in arrays] == [((s,) if np.isscalar(s) else s, np.dtype(d)) for s, d in layout]
+            assert all(a.flags.c_contiguous and a.ctypes.data % ALIGNMENT == 0 for a in arrays)
 
 
 def test_an_arena_is_left_whatever_happens():
     outer, inner = Arena(), Arena()
     with CPU.arena(outer):
+        first = CPU.empty(3, np.float32).ctypes.data
+        with CPU.arena(inner):
+            second = CPU.empty(3, np.float32).ctypes.data
         with pytest.raises(ValueError, match="negative"), CPU.arena(inner):
             CPU.empty(CPU.empty(3, np.float32).size - 7, np.float32)
-        array = CPU.empty(3, np.float32)
-    assert outer.buffers[0] is array
-    assert inner.buffers[0] is not array
-    assert CPU.empty(3, np.float32) is not array
+        assert CPU.empty(3, np.float32).ctypes.data == first != second
+    assert CPU.empty(3, np.float32).ctypes.data not in (first, second)
 
 
 def test_arenas_of_threads_are_apart():
     arena = Arena()
     with CPU.arena(arena), ThreadPoolExecutor(1) as pool:
         pool.submit(CPU.empty, 3, np.float32).result()
-    assert arena.buffers == []
+    assert not arena.blocks

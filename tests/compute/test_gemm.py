@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ebm.compute import blas
-from ebm.compute.device import CPU, Arena, MixedDevicesError, get
+from ebm.compute.device import CPU, MixedDevicesError, get
 
 # `import ... as` would give the function where a package offers it under the module's name
 module = importlib.import_module("ebm.compute.gemm")
@@ -279,14 +279,6 @@ def test_what_the_cpu_can_decides_on_the_product_of_bfloat16(features, expected,
     assert blas.has_bfloat16() is expected
     if found := blas.find_mkl():
         assert (np.dtype(np.uint16) in found.functions) is expected
-
-
-def test_what_is_rounded_is_no_memory_of_the_step():
-    a, b, arena = np.ones((70, 80), np.float32), np.ones((80, 90), np.float32), Arena()
-    for _ in range(2):
-        with CPU.arena(arena):
-            gemm(a, b, precision="bfloat16")
-    assert [x.shape for x in arena.buffers] == [(70, 90)]
 
 
 @pytest.mark.parametrize(("precision", "expected"), [(None, False), ("tf32", False), ("bfloat16", True)])

@@ -102,19 +102,25 @@ def test_optimizers_follow_their_formulas(name, penalties, dtype):
         np.testing.assert_allclose(parameters[key], expected[key].x, tolerance, tolerance, err_msg=key)
 
 
-def test_moments_of_adam_end_at_zero_not_at_subnormal_numbers(device):
-    parameters = begun("float32", device)
-    update = Adam(0.1, beta1=0.5, beta2=0.6).start(parameters)
-    update.gradient.buffer[...] = 1
+@pytest.mark.parametrize(
+    ("optimizer", "early"),
+    [
+        (SGD(0.1, 0.5), {"velocity": 0.5**100}),
+        (SGD(0.1, 0.5, nesterov=True), {"velocity": 0.5**100}),
+        (Adam(0.1, beta1=0.5, beta2=0.6), {"first": 0.5**101, "second": 0.4 * 0.6**100}),
+    ],
+    ids=["momentum", "nesterov", "adam"],
+)
+def test_moments_end_at_zero_not_at_subnormal_numbers(optimizer, early, device):
+    update = optimizer.start(begun("float32", device))
     for step in range(300):
-        update.begin(step)
+        update.gradient.buffer[...] *= np.float32(update.begin(step))
+        update.gradient.buffer[...] += np.float32(step == 0)
         update.apply_()
-        update.gradient.buffer[...] = 0
-        if step == 100:  # 2^-101, and 0.4 times 0.6^100
-            early = {name: device.to_host(moment) for name, moment in update.moments().items()}
-    np.testing.assert_allclose(early["first"], 0.5**101, rtol=1e-5)
-    np.testing.assert_allclose(early["second"], 0.4 * 0.6**100, rtol=1e-4)
-    for name in ("first", "second"):
+        if step == 100:
+            for name, expected in early.items():
+                np.testing.assert_allclose(device.to_host(update.moments()[name]), expected, rtol=1e-4)
+    for name in early:
         np.testing.assert_array_equal(device.to_host(update.moments()[name]), 0)
 
 

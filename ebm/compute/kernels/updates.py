@@ -2,6 +2,9 @@
 
 The parameters are one buffer of segments; segment s ends before element `ends[s]` and `table[s]` holds its (rate factor, L2, L1).
 `state` holds what changes from step to step, in device memory: see each kernel. A rate factor of zero leaves a segment untouched.
+
+Velocities and moments below 2^-126, the least normal float32, become zero: arithmetic on lesser numbers takes thirty times as long, and
+where gradients have become zero they would stay so small for ever, for 0.9 times the least number there is is rounded to itself.
 """
 
 from __future__ import annotations
@@ -14,17 +17,23 @@ from numba import njit
 from ..device import Array, device_of
 from ..kernel import Floats, Indices, kernel
 
-_SEGMENT_CUDA = r"""
+_LEAST = 2.0**-126
+
+_SEGMENT_CUDA = (
+    f"#define LEAST (T){_LEAST!r}"
+    + r"""
 __device__ inline long long first_item() { return blockIdx.x * (long long)blockDim.x + threadIdx.x; }
 __device__ inline long long stride() { return gridDim.x * (long long)blockDim.x; }
 __device__ inline const T* row_of(const T* table, const long long* ends, long long i) {
     while (i >= *ends) { ++ends; table += 3; }
     return table;
 }
+__device__ inline T flushed(T x) { return fabs(x) < LEAST ? (T)0 : x; }
 __device__ inline T penalized(T gradient, T x, const T* row) {
     return gradient + row[1] * x + row[2] * (T)((x > 0) - (x < 0));
 }
 """
+)
 
 
 def _coefficients(parameters: Array, gradient: Array, ends: Array, table: Array) -> tuple[Array, Array, Array]:
@@ -35,9 +44,13 @@ def _coefficients(parameters: Array, gradient: Array, ends: Array, table: Array)
     return rows[:, 0], rows[:, 0] != 0, penalized
 
 
-# The least normal float32. Arithmetic on lesser numbers takes thirty times as long, and a moment whose gradients have become zero would
-# stay among them: 0.9 times the least subnormal number is rounded to itself.
-_LEAST = 2.0**-126
+def _normal(x: Array) -> Array:
+    return device_of(x).xp.where(abs(x) < _LEAST, x.dtype.type(0), x)
+
+
+@njit(inline="always")
+def _flushed(x: Any) -> Any:  # pragma: no cover
+    return type(x)(0) if abs(x) < type(x)(_LEAST) else x
 
 
 @njit(inline="always")
@@ -56,6 +69,7 @@ def momentum_step(parameters: Floats, velocity: Floats, ends: Indices, table: Fl
     """
     xp = device_of(parameters).xp
     factor, moving, v = _coefficients(parameters, velocity, ends, table)
+    v = _normal(v)
     velocity[...] = xp.where(moving, v, velocity)
     parameters -= state[0:1] * factor * v
 
@@ -71,7 +85,7 @@ def _(parameters: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None
         if table[s, 0] != 0:
             x, v = parameters[start : ends[s]], velocity[start : ends[s]]
             for i in range(x.size):
-                v[i] += l2 * x[i] + l1 * _sign(x[i])
+                v[i] = _flushed(v[i] + (l2 * x[i] + l1 * _sign(x[i])))
                 x[i] -= rate * v[i]
         start = ends[s]
 
@@ -83,7 +97,7 @@ extern "C" __global__ void momentum_step(T* parameters, T* velocity, const long 
     for (long long i = first_item(); i < parameters_columns; i += stride()) {
         const T* row = row_of(table, ends, i);
         if (row[0] == 0) continue;
-        T x = parameters[i], v = penalized(velocity[i], x, row);
+        T x = parameters[i], v = flushed(penalized(velocity[i], x, row));
         velocity[i] = v;
         parameters[i] = x - state[0] * row[0] * v;
     }
@@ -101,7 +115,7 @@ def nesterov_step(parameters: Floats, gradient: Floats, velocity: Floats, ends: 
     """
     xp = device_of(parameters).xp
     factor, moving, g = _coefficients(parameters, gradient, ends, table)
-    v = state[1:2] * velocity + g
+    v = _normal(state[1:2] * velocity + g)
     velocity[...] = xp.where(moving, v, velocity)
     parameters -= state[0:1] * factor * (g + state[1:2] * v)
 
@@ -119,7 +133,7 @@ def _(parameters: Any, gradient: Any, velocity: Any, ends: Any, table: Any, stat
             x, g, v = parameters[start : ends[s]], gradient[start : ends[s]], velocity[start : ends[s]]
             for i in range(x.size):
                 penalized = g[i] + l2 * x[i] + l1 * _sign(x[i])
-                v[i] = momentum * v[i] + penalized
+                v[i] = _flushed(momentum * v[i] + penalized)
                 x[i] -= rate * (penalized + momentum * v[i])
         start = ends[s]
 
@@ -131,7 +145,7 @@ extern "C" __global__ void nesterov_step(T* parameters, const T* gradient, T* ve
     for (long long i = first_item(); i < parameters_columns; i += stride()) {
         const T* row = row_of(table, ends, i);
         if (row[0] == 0) continue;
-        T x = parameters[i], g = penalized(gradient[i], x, row), v = state[1] * velocity[i] + g;
+        T x = parameters[i], g = penalized(gradient[i], x, row), v = flushed(state[1] * velocity[i] + g);
         velocity[i] = v;
         parameters[i] = x - state[0] * row[0] * (g + state[1] * v);
     }
@@ -147,15 +161,13 @@ def adam_step(
 ) -> None:
     """g += L2 x + L1 sign x, m = b1 m + (1 - b1) g, s = b2 s + (1 - b2) g^2,
     x -= rate m / (1 - b1^t) / (sqrt(s / (1 - b2^t)) + epsilon); `state` = (rate, b1, b2, epsilon, b1^t, b2^t).
-    Moments below 2^-126 become zero.
 
     Kingma & Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
     """
     xp = device_of(parameters).xp
     factor, moving, g = _coefficients(parameters, gradient, ends, table)
     b1, b2 = state[1:2], state[2:3]
-    m, v = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g * g
-    m, v = (xp.where(abs(x) < _LEAST, x.dtype.type(0), x) for x in (m, v))
+    m, v = _normal(b1 * first + (1 - b1) * g), _normal(b2 * second + (1 - b2) * g * g)
     first[...] = xp.where(moving, m, first)
     second[...] = xp.where(moving, v, second)
     parameters -= state[0:1] * factor * (m / (1 - state[4:5])) / (xp.sqrt(v / (1 - state[5:6])) + state[3:4])
@@ -166,7 +178,7 @@ adam_step.same_shape("parameters", "gradient", "first", "second")
 
 @adam_step.numba
 def _(parameters: Any, gradient: Any, first: Any, second: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
-    zero, one, least = parameters.dtype.type(0), parameters.dtype.type(1), parameters.dtype.type(_LEAST)
+    one = parameters.dtype.type(1)
     b1, b2, epsilon = state[1], state[2], state[3]
     correction1, correction2 = one / (one - state[4]), one / (one - state[5])
     start = 0
@@ -177,9 +189,8 @@ def _(parameters: Any, gradient: Any, first: Any, second: Any, ends: Any, table:
             m, v = first[start : ends[s]], second[start : ends[s]]
             for i in range(x.size):
                 penalized = g[i] + l2 * x[i] + l1 * _sign(x[i])
-                mean, square = b1 * m[i] + (one - b1) * penalized, b2 * v[i] + (one - b2) * penalized * penalized
-                m[i] = zero if abs(mean) < least else mean
-                v[i] = zero if square < least else square
+                m[i] = _flushed(b1 * m[i] + (one - b1) * penalized)
+                v[i] = _flushed(b2 * v[i] + (one - b2) * penalized * penalized)
                 x[i] -= rate * (m[i] * correction1) / (math.sqrt(v[i] * correction2) + epsilon)
         start = ends[s]
 
@@ -193,10 +204,7 @@ extern "C" __global__ void adam_step(T* parameters, const T* gradient, T* first,
         const T* row = row_of(table, ends, i);
         if (row[0] == 0) continue;
         T x = parameters[i], g = penalized(gradient[i], x, row);
-        T m = b1 * first[i] + (1 - b1) * g, v = b2 * second[i] + (1 - b2) * g * g;
-        const T least = 1.1754943508222875e-38;
-        if (fabs(m) < least) m = 0;
-        if (v < least) v = 0;
+        T m = flushed(b1 * first[i] + (1 - b1) * g), v = flushed(b2 * second[i] + (1 - b2) * g * g);
         first[i] = m;
         second[i] = v;
         parameters[i] = x - state[0] * row[0] * (m / (1 - state[4])) / (sqrt(v / (1 - state[5])) + state[3]);
