@@ -12,11 +12,12 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from demos.compare import compare, depth, measure, models, report, tables
+from demos.compare import compare, depth, measure, models, pictures, report, tables
 from demos.compare.__main__ import main
 from demos.compare.problem import Clock, problem
 from demos.compare.run import Results, tasks
@@ -236,6 +237,16 @@ class Page(HTMLParser):
 def command(*arguments):
     full = [sys.executable, "-W", "error", "-m", "demos.compare", *arguments]
     return subprocess.run(full, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("rows", [[], [{"seconds": 2.0, "validation_squared_error": 3.0}]], ids=["no epoch", "an epoch"])
+def test_the_picture_of_a_training_that_time_ran_out_of(rows, tmp_path):
+    name = depth.name(next(iter(depth.STARTS)), depth.DEPTHS[1])
+    record = {"table": "pretraining", "model": name, "values": {}, "curves": {"RBMs": [{"seconds": 1.0}], "backpropagation": rows}}
+    figure = pictures.pretraining(SimpleNamespace(records=[record]))["reconstruction"]
+    figure.savefig(tmp_path / "picture.png")
+    lines = [[line.get_xdata().tolist() for line in axes.lines] for axes in figure.axes]
+    assert lines == [[], [[3.0]] if rows else [], *[[]] * (len(depth.DEPTHS) - 2)]
 
 
 @pytest.fixture(scope="module")

@@ -98,17 +98,19 @@ def pretraining(results: Results) -> dict[str, Figure]:
             before = sum(rows[-1]["seconds"] for stage, rows in record["curves"].items() if stage != "backpropagation" and rows)
             rows = record["curves"]["backpropagation"]
             x, y = [before + row["seconds"] for row in rows], [row["validation_squared_error"] for row in rows]
-            time.axes[number].plot(x, y, color=color, label=start)
+            if rows:  # none where time ran out before the first epoch: an empty panel can't have a logarithmic scale
+                time.axes[number].plot(x, y, color=color, label=start)
             told = [(n, record["values"][depth.label(n)]) for n in depth.LABELS if depth.label(n) in record["values"]]
             few.axes[number].plot(*zip(*told, strict=True), "o-", color=color, label=start) if told else None
     for axes in time.axes:
-        axes.set_yscale("log")
+        axes.set_yscale("log" if axes.lines else "linear")
     for axes in few.axes:
         axes.set_xscale("log")
         axes.set_xticks(depth.LABELS, map(str, depth.LABELS))
         axes.minorticks_off()
     for figure in (time, few):
-        figure.axes[0].legend(frameon=False, fontsize=8)
+        for axes in [axes for axes in figure.axes if axes.lines][:1]:
+            axes.legend(frameon=False, fontsize=8)
     return {"reconstruction": time, "few labels": few}
 
 
