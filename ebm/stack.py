@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,10 @@ class Stack:
                 raise TypeError(
                     f"found {layer!r} without {method}; expected a model with fit(data, **settings) and transform(data)"
                 )
+        if self.passed == "samples" and self.layers:
+            last = self.layers[-1]
+            if "seed" not in inspect.signature(last.transform).parameters:
+                raise TypeError(f"found passed='samples' above {last!r}, whose transform takes no seed; write passed='means'")
         found = getattr(layer, "inputs", None)
         below = getattr(self.layers[-1], "outputs", None) if self.layers else None
         if found is not None and below is not None and found != below + labels:

@@ -42,7 +42,9 @@ def load(
     models: dict[str, Any] = {"RBM": RBM, "DBM": DBM, "DBN": DBN, **(others or {})}
     try:
         if header["model"] not in models:
-            raise ValueError(f"found model {header['model']!r}; this version knows {sorted(models)}")
+            raise ValueError(
+                f"found model {header['model']!r}; this version knows {sorted(models)}; another package's are read by its own load"
+            )
         found = models[header["model"]]
         if model is not None and not issubclass(found, model):
             raise ArchiveError(f"{os.fspath(path)} holds a {found.__name__}; expected a {model.__name__}: write ebm.load(path)")

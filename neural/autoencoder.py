@@ -23,9 +23,9 @@ from ebm.training.penalties import Penalty
 from .corruption import Corruption, emphasized
 from .gradient import Gradient
 from .initializers import Glorot, Initializer
-from .layers import Dense, Layer, Shape, activation
+from .layers import Activation, Dense, Dropout, Layer, Reshape, Shape, Softmax, UnitMean, activation
 from .line_search import LineSearch
-from .losses import BinaryCrossEntropy, Loss
+from .losses import BinaryCrossEntropy, Loss, as_loss
 from .losses import from_config as loss_from_config
 from .network import Network
 from .step import Objective
@@ -65,11 +65,21 @@ class Autoencoder:
         dtype: Any = "float32",
         seed: int | None = 0,
     ) -> None:
-        self.loss = loss or BinaryCrossEntropy()
+        self.loss = as_loss(loss, BinaryCrossEntropy())
+        if not isinstance(encoder, Sequence) or isinstance(encoder, str):
+            raise TypeError(f"found encoder={encoder!r}; expected sizes, such as [784, 100, 10], or layers")
         layers = [layer for layer in encoder if isinstance(layer, Layer)]
         if layers or decoder is not None:
             if len(layers) < len(encoder) or decoder is None or inputs is None:
-                raise ValueError("found an encoder of layers; expected layers only, and decoder= and inputs= besides")
+                raise ValueError(
+                    f"found encoder={encoder!r}, decoder={decoder!r}, inputs={inputs!r}; expected sizes alone, or layers for the encoder, "
+                    f"layers for the decoder, and inputs="
+                )
+            if tied or activation != "sigmoid" or code is not None or initial is not None:
+                raise ValueError(
+                    f"found activation={activation!r}, code={code!r}, tied={tied!r}, initial={initial!r} beside layers, which have their "
+                    f"own; leave them out, and write Dense(..., tied_to=k, initial=...)"
+                )
             self.depth = len(layers)
             layers = [*layers, *decoder]
         else:
@@ -81,9 +91,20 @@ class Autoencoder:
             layers, self.depth = _mirrored(sizes, activation, code, tied, self.loss, initial or Glorot())
             inputs = sizes[0]
         self.network = Network(layers, inputs, device=device, dtype=dtype, seed=seed)
-        _check_output(self.network, self.loss, self.network.layers[-1], self.inputs)
-        self.corruption, self.code_penalties = corruption, tuple(code_penalties)
-        for penalty in self.code_penalties:
+        _check_output(self.network, self.loss, self.inputs)
+        self.corruption, self.code_penalties = corruption, code_penalties
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Raise unless this model can have its corruption and penalties, which may be set at any time."""
+        if isinstance(self.corruption, type) or not (self.corruption is None or callable(self.corruption)):
+            raise TypeError(f"found corruption={self.corruption!r}; expected one of neural.corruption, such as Masking(0.25)")
+        penalties = self.code_penalties
+        if not isinstance(penalties, Sequence) or any(isinstance(p, type) or not callable(p) for p in penalties):
+            raise TypeError(
+                f"found code_penalties={penalties!r}; expected a list of those of neural.penalties, such as [CodeL1(0.1)]"
+            )
+        for penalty in penalties:
             if callable(check := getattr(penalty, "check", None)):
                 check(self)
 
@@ -130,6 +151,7 @@ class Autoencoder:
 
     def squared_error(self, rows: Any) -> float:
         """sum_i (x_i - reconstruction_i)^2, averaged over the rows of a host array."""
+        self._check(rows, "rows")
         total = 0.0
         for start in range(0, rows.shape[0], BLOCK):
             block = dense(rows[start : start + BLOCK])
@@ -183,6 +205,7 @@ class Autoencoder:
         **options: Any,
     ) -> Self:
         """What `fit` does, down the gradient of `objective`."""
+        self._check_options()
         for rows, name in ((data, "data"), (validation, "validation")):
             if rows is not None:
                 self._check(rows, name)
@@ -258,7 +281,7 @@ class Autoencoder:
         model = cls.__new__(cls)
         model.network, model.depth, model.loss = network, depth, loss
         model.corruption, model.code_penalties = None, ()
-        _check_output(network, loss, network.layers[-1], math.prod(network.inputs))
+        _check_output(network, loss, math.prod(network.inputs))
         return model
 
     def __repr__(self) -> str:
@@ -291,11 +314,14 @@ def _mirrored(
     return layers, depth
 
 
-def _check_output(network: Network, loss: Loss, last: Layer, targets: int) -> None:
+def _check_output(network: Network, loss: Loss, targets: int) -> None:
     """Raise `ValueError` where a network's end doesn't fit its loss."""
-    if type(last).__name__ in loss.own:
+    last = next((layer for layer in reversed(network.layers) if not isinstance(layer, (Reshape, Dropout))), None)
+    if loss.nonlinear and isinstance(last, (Activation, Softmax, UnitMean)):
         raise ValueError(f"found {last} before {loss}, which has the output nonlinearity in it; leave the layer out")
-    if math.prod(network.outputs) != loss.width(targets):
+    if math.prod(network.outputs) != (needed := loss.width(targets)):
+        chain = " -> ".join(map(repr, network.layers))
         raise ValueError(
-            f"found a network that ends with rows of {network.outputs}; {loss} for targets of {targets} needs {loss.width(targets)}"
+            f"found a network that ends with rows of {network.outputs}; {loss} for targets of {targets} needs {needed}: let it end with "
+            f"Dense({needed})\n  the chain: {network.inputs} -> {chain} -> {network.outputs}"
         )

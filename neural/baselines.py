@@ -23,6 +23,9 @@ class PCA:
     (50, 2)
     """
 
+    axes: np.ndarray
+    mean: Any
+
     def __init__(self, components: int) -> None:
         self.components = positive("components", components)
 
@@ -44,11 +47,17 @@ class PCA:
 
     def encode(self, rows: Any) -> np.ndarray:
         """The coordinates of rows along the axes, (rows, components)."""
-        return (dense(rows) - self.mean) @ self.axes.T
+        axes = self._fitted()
+        return (dense(rows) - self.mean) @ axes.T
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """The rows at these coordinates, (rows, inputs)."""
-        return codes @ self.axes + self.mean
+        return codes @ self._fitted() + self.mean
+
+    def _fitted(self) -> np.ndarray:
+        if not hasattr(self, "axes"):
+            raise ValueError(f"found PCA({self.components}) before it has seen data; write .fit(data) first")
+        return self.axes
 
     def squared_error(self, rows: Any) -> float:
         """Summed over the elements, averaged over the rows."""

@@ -24,10 +24,10 @@ from ebm.units.base import positive
 from .autoencoder import Autoencoder
 from .gradient import Gradient
 from .initializers import Glorot, Initializer
-from .layers import Dense, Dropout, Layer, Shape, activation
+from .layers import Activation, Dense, Dropout, Layer, Reshape, Shape, Softmax, UnitMean, activation
 from .layers import from_config as layer_from_config
 from .line_search import LineSearch
-from .losses import CategoricalCrossEntropy, Loss
+from .losses import CategoricalCrossEntropy, Loss, SquaredError, as_loss
 from .losses import from_config as loss_from_config
 from .network import Network
 from .training import fit
@@ -59,7 +59,9 @@ class Classifier:
         dtype: Any = "float32",
         seed: int | None = 0,
     ) -> None:
-        self.classes, self.loss = positive("classes", classes, least=2), loss or CategoricalCrossEntropy()
+        self.classes, self.loss = positive("classes", classes, least=2), as_loss(loss, CategoricalCrossEntropy())
+        if not isinstance(self.loss, (CategoricalCrossEntropy, SquaredError)):
+            raise ValueError(f"found loss={loss}; expected CategoricalCrossEntropy(), or SquaredError() for comparison")
         given = [layer for layer in layers if isinstance(layer, Layer)]
         if not given and layers:
             sizes = [size for size in layers if not isinstance(size, Layer)]
@@ -70,6 +72,15 @@ class Classifier:
             given, inputs = _dense(sizes[1:], activation, dropout, initial or Glorot()), sizes[0]
         elif len(given) < len(layers) or inputs is None:
             raise ValueError(f"found layers={layers!r}, inputs={inputs!r}; expected sizes, or layers and inputs=")
+        elif dropout or activation != "sigmoid":
+            raise ValueError(
+                f"found activation={activation!r}, dropout={dropout!r} beside layers, which have their own; leave them out, and put "
+                f"Dropout(rate) among the layers"
+            )
+        elif given and isinstance(given[-1], Softmax):
+            raise ValueError(
+                f"found {given[-1]} at the end, which belongs to the loss, after a Dense layer that is added; leave it out"
+            )
         top = Dense(self.loss.width(self.classes), initial=initial or Glorot())
         self.network = Network([*given, top], inputs, device=device, dtype=dtype, seed=seed)
 
@@ -88,6 +99,10 @@ class Classifier:
 
         `dropout` is put after each activation, `input_dropout` before the first layer that learns. The model stays as it is.
         """
+        if not isinstance(model, Autoencoder):
+            raise TypeError(
+                f"found {type(model).__name__}; expected an Autoencoder: of a machine or a stack make one by unroll(model)"
+            )
         source, layers, numbers = model.network, list[Layer](), list[int]()
         # not `source.fixed`, which counts layers that are frozen: the copies learn
         first = next((k for k, layer in enumerate(source.layers) if layer.names.keys() - layer.still()), -1)
@@ -97,9 +112,12 @@ class Classifier:
                 numbers.append(-1)
             layers.append(layer_from_config(layer.config()))
             numbers.append(k)
-            if dropout and not layer.names:
+            if dropout and isinstance(layer, (Activation, UnitMean)):
                 layers.append(Dropout(dropout))
                 numbers.append(-1)
+        if len(source.layers[model.depth - 1].outputs or ()) > 1:
+            layers.append(Reshape(model.outputs))
+            numbers.append(-1)
         found = cls(
             layers,
             classes,
@@ -156,6 +174,10 @@ class Classifier:
         self._check(data, "data")
         targets = self._one_hot(labels, data.shape[0], "labels")
         if validation is not None:
+            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+                raise TypeError(
+                    f"found a {type(validation).__name__} for validation; expected a pair: write validation=(rows, labels)"
+                )
             self._check(validation[0], "validation rows")
             validation = validation[0], self._one_hot(validation[1], validation[0].shape[0], "validation labels")
         options: dict[str, Any] = {
@@ -205,7 +227,15 @@ class Classifier:
         return {name: float(self.device.to_host(values.mean(dtype=np.float64))) for name, values in means.items()}
 
     def predict_proba(self, rows: Any) -> np.ndarray:
-        """The probability of each class, (rows, classes), for rows of a host array."""
+        """The probability of each class, (rows, classes), for rows of a host array. Raises `TypeError` after training by squared error,
+        whose outputs are none."""
+        if not isinstance(self.loss, CategoricalCrossEntropy):
+            raise TypeError(
+                f"found {self.loss}, whose outputs are no probabilities; write predict(rows), or train with CategoricalCrossEntropy()"
+            )
+        return self._outputs(rows)
+
+    def _outputs(self, rows: Any) -> np.ndarray:
         self._check(rows, "rows")
         network = self.network
         blocks = in_blocks(network.evaluate(rows), network.device, network.dtype)
@@ -213,24 +243,30 @@ class Classifier:
 
     def predict(self, rows: Any) -> np.ndarray:
         """The likeliest class of each row, (rows,)."""
-        return self.predict_proba(rows).argmax(axis=1)
+        return self._outputs(rows).argmax(axis=1)
 
     def score(self, rows: Any, labels: Any) -> float:
         """The share of rows whose label is predicted."""
+        return float((self._predicted(rows, labels) == np.asarray(labels)).mean())
+
+    def _predicted(self, rows: Any, labels: Any) -> np.ndarray:
+        """`predict`, once both are checked."""
+        self._check(rows, "rows")
         self._one_hot(labels, rows.shape[0], "labels")
-        return float((self.predict(rows) == np.asarray(labels)).mean())
+        return self.predict(rows)
 
     def report(self, rows: Any, labels: Any) -> str:
         """Precision, recall, F1 and number of rows of each class, as a table (scikit-learn's)."""
         from sklearn.metrics import classification_report
 
-        return classification_report(labels, self.predict(rows), labels=range(self.classes), digits=4, zero_division=0)
+        predicted = self._predicted(rows, labels)
+        return classification_report(labels, predicted, labels=range(self.classes), digits=4, zero_division=0)
 
     def confusion(self, rows: Any, labels: Any) -> np.ndarray:
         """How many rows of each class (down) are predicted to be of each (across), (classes, classes)."""
         from sklearn.metrics import confusion_matrix
 
-        return confusion_matrix(labels, self.predict(rows), labels=range(self.classes))
+        return confusion_matrix(labels, self._predicted(rows, labels), labels=range(self.classes))
 
     def _check(self, rows: Any, name: str) -> None:
         check_rows(rows, self.inputs, low=-math.inf, high=math.inf, sparse=True, name=name)
@@ -239,8 +275,14 @@ class Classifier:
         """Checked labels as rows."""
         labels = np.asarray(labels)
         if labels.shape != (rows,) or not np.issubdtype(labels.dtype, np.integer):
+            cure = ""
+            if labels.shape == (rows, self.classes):
+                cure = f": write {name}.argmax(axis=1) of one-hot rows"
+            elif labels.shape == (rows,):
+                numbers = np.issubdtype(labels.dtype, np.floating) or labels.dtype == bool
+                cure = f": write {name}.astype(int)" if numbers else f": write np.unique({name}, return_inverse=True)[1]"
             raise ValueError(
-                f"{name}: found {labels.dtype} of shape {labels.shape}; expected {rows} whole numbers, one for each row"
+                f"{name}: found {labels.dtype} of shape {labels.shape}; expected {rows} whole numbers, one for each row{cure}"
             )
         if rows and (labels.min() < 0 or labels.max() >= self.classes):
             wrong = int(((labels < 0) | (labels >= self.classes)).argmax())

@@ -152,7 +152,7 @@ class Autoencoder(_Coder):
         return LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
 
     def _bounded(self, width: int) -> bool:
-        return "Sigmoid" in self._loss().own
+        return self._loss().nonlinear
 
     def _learn(self, X: Any) -> None:
         model = AutoencoderModel(
@@ -254,7 +254,7 @@ class VAE(_Coder):
         return LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
 
     def _bounded(self, width: int) -> bool:
-        return "Sigmoid" in self._loss().own
+        return self._loss().nonlinear
 
     def _learn(self, X: Any) -> None:
         model = VAEModel(
@@ -458,6 +458,10 @@ class Classifier(ClassifierMixin, ModelEstimator):
         if self.activation != "sigmoid":
             raise ValueError(
                 f"found activation={self.activation!r} beside hidden={self.hidden!r}, whose layers have their own; leave it out"
+            )
+        if isinstance(self.hidden, DBM) and len(self.hidden.hidden) != 2:
+            raise ValueError(
+                f"found hidden={self.hidden!r}; expected a DBM of two hidden layers, which can be unrolled: DBM((100, 100))"
             )
         return self.hidden
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,13 @@ class Initializer(Protocol):
 
     def fill_(self, weights: Array, fan_in: int, fan_out: int, stream: Stream) -> None:
         """Overwrite `weights` (..., out) of units with so many inputs and outputs."""
+
+
+def as_initializer(initial: Any) -> Initializer:
+    """As given. Raises `TypeError` for what is none."""
+    if isinstance(initial, type) or not callable(getattr(initial, "fill_", None)):
+        raise TypeError(f"found initial={initial!r}; expected one of neural.initializers, such as He()")
+    return initial
 
 
 @dataclass(frozen=True)

@@ -47,36 +47,53 @@ class Search:
             )
         self.description, self.parameters = description, parameters
         self.gradient = parameters.zeros_like()
-        decay = np.zeros(parameters.buffer.size)
-        for segment in parameters.segments.values():
-            if segment.is_weights and not segment.frozen:
-                decay[segment.start : segment.stop] = sum(p.rate for p in penalties if isinstance(p, WeightDecay))
-        self._decay = decay
+        rate = sum(p.rate for p in penalties if isinstance(p, WeightDecay))
+        segments = parameters.segments.values()
+        self._moving = [slice(s.start, s.stop) for s in segments if not s.frozen]
+        if not self._moving:
+            raise ValueError("found nothing to learn, all layers are frozen; write network.freeze(..., frozen=False)")
+        self._still = [slice(s.start, s.stop) for s in segments if s.frozen]
+        self._decay = np.concatenate([np.full(s.stop - s.start, rate * s.is_weights) for s in segments if not s.frozen])
 
     def minimize(self, evaluate: Callable[[Gradient], Mapping[str, Array]]) -> dict[str, Array]:
         """Move the parameters down the sum of the metrics that `evaluate` returns; returns them as they were at first."""
         from scipy.optimize import minimize
 
-        parameters, device = self.parameters, self.parameters.device
+        device, buffer = self.parameters.device, self.parameters.buffer
         first: dict[str, float] = {}
+        means: list[Array] = []
 
         def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-            parameters.buffer[...] = device.asarray(x, parameters.dtype)
-            gradient = Gradient(parameters.over(self.gradient.buffer))
+            self._move(x)
+            gradient = Gradient(self.parameters.over(self.gradient.buffer))
             metrics = {name: float(device.to_host(value)) for name, value in evaluate(gradient).items()}
             gradient.finish()
             if not first:
                 first.update(metrics)
-            slope = device.to_host(self.gradient.buffer).astype(np.float64) + self._decay * x
-            return sum(metrics.values()) + float(0.5 * self._decay @ x**2), slope
+                means.extend(buffer[still].copy() for still in self._still)
+            return sum(metrics.values()) + float(0.5 * self._decay @ x**2), self._host(self.gradient.buffer) + self._decay * x
 
-        start = device.to_host(parameters.buffer).astype(np.float64)
+        start = self._host(buffer)
         found = minimize(
             objective, start, jac=True, method=self.description.method, options={"maxiter": self.description.iterations}
         )
-        best = found.x if np.isfinite(found.fun) else start
-        parameters.buffer[...] = device.asarray(best, parameters.dtype)
-        return {name: device.asarray(np.array([value]), parameters.dtype) for name, value in first.items()}
+        self._move(found.x if np.isfinite(found.fun) else start)
+        # running means follow a batch once, and not wherever a search has looked
+        for still, value in zip(self._still, means, strict=True):
+            buffer[still] = value
+        return {name: device.asarray(np.array([value]), self.parameters.dtype) for name, value in first.items()}
+
+    def _host(self, buffer: Array) -> np.ndarray:
+        """Its numbers that move, float64."""
+        return np.concatenate([self.parameters.device.to_host(buffer[moving]) for moving in self._moving]).astype(np.float64)
+
+    def _move(self, x: np.ndarray) -> None:
+        """Set the parameters that move."""
+        start = 0
+        for moving in self._moving:
+            stop = start + moving.stop - moving.start
+            self.parameters.buffer[moving] = self.parameters.device.asarray(x[start:stop], self.parameters.dtype)
+            start = stop
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""

@@ -15,7 +15,7 @@ import numpy as np
 from ebm.compute.device import Array, device_of
 from ebm.compute.kernels.logistic import cross_entropy, logistic
 from ebm.compute.random import Stream
-from ebm.data.minibatches import dense
+from ebm.data.validation import check_rows
 
 # The least variance that a network can say: without it the density of one target is unbounded, and so is its logarithm.
 _LEAST_VARIANCE = 1e-6
@@ -24,8 +24,8 @@ _LEAST_VARIANCE = 1e-6
 class Loss(ABC):
     """A loss of rows z (rows, outputs) and targets (rows, targets)."""
 
-    # The layers that are this loss's own output nonlinearity: a network that ends with one would apply it twice.
-    own: tuple[str, ...] = ()
+    # Whether it has an output nonlinearity of its own: a network must end with any real numbers then.
+    nonlinear: bool = False
 
     def width(self, targets: int) -> int:
         """How many outputs a network needs for rows of so many targets."""
@@ -42,17 +42,13 @@ class Loss(ABC):
     def check(self, targets: Any, name: str = "targets") -> None:
         """Raise `ValueError` for targets (rows, targets) outside of the loss's range, in rows of a host array or sparse matrix."""
         low, high = self.range
-        expected = "finite values" if low == -math.inf else f"values in [{low}, {high}]"
-        if len(targets.shape) < 2:
-            raise ValueError(f"found {name} of shape {tuple(targets.shape)}; expected (rows, targets)")
-        for start in range(0, targets.shape[0], 1000):
-            rows = dense(targets[start : start + 1000])
-            wrong = ~(np.isfinite(rows) & (rows >= low) & (rows <= high))
-            if wrong.any():
-                i, j = np.argwhere(wrong.reshape(rows.shape[0], -1))[0]
-                raise ValueError(
-                    f"{name}[{start + i}, {j}] is {rows.reshape(rows.shape[0], -1)[i, j]}; {self} expects {expected}"
-                )
+        try:
+            check_rows(targets, low=low, high=high, sparse=True, name=name)
+        except ValueError as error:
+            if not math.isfinite(low):
+                raise
+            name = type(self).__name__
+            raise ValueError(f"{name} is for targets in [{low:g}, {high:g}], SquaredError for any numbers: {error}") from error
 
     @property
     def range(self) -> tuple[float, float]:
@@ -79,7 +75,7 @@ class BinaryCrossEntropy(Loss):
     `label_smoothing=s` moves targets to (1 - s) t + s / 2.
     """
 
-    own = ("Sigmoid", "Softmax")
+    nonlinear = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = _share("label_smoothing", label_smoothing)
@@ -114,7 +110,7 @@ class CategoricalCrossEntropy(Loss):
     `label_smoothing=s` moves targets to (1 - s) t + s / categories.
     """
 
-    own = ("Sigmoid", "Softmax")
+    nonlinear = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = _share("label_smoothing", label_smoothing)
@@ -147,6 +143,10 @@ class CategoricalCrossEntropy(Loss):
 
     def check(self, targets: Any, name: str = "targets") -> None:
         """Values in [0, 1] that sum to 1 in each row."""
+        if len(targets.shape) == 1:
+            raise ValueError(
+                f"{name}: found shape {tuple(targets.shape)}; {self} expects one-hot rows: write np.eye(categories)[labels]"
+            )
         super().check(targets, name)
         sums = np.asarray(targets.sum(axis=1)).ravel()
         if (wrong := np.abs(sums - 1) > 1e-3).any():
@@ -168,9 +168,9 @@ class SquaredError(Loss):
         self.output_by = output_by
 
     @property
-    def own(self) -> tuple[str, ...]:  # type: ignore[override]
-        """A sigmoid of its own, if it has one."""
-        return ("Sigmoid",) if self.output_by == "sigmoid" else ()
+    def nonlinear(self) -> bool:  # type: ignore[override]
+        """Whether it has the sigmoid."""
+        return self.output_by == "sigmoid"
 
     def output(self, z: Array) -> Array:
         """y."""
@@ -230,6 +230,15 @@ class GaussianLikelihood(Loss):
         slope[:, size:] = half * (1 - squared) * device.xp.exp(z[:, size:] - log_variance)
         terms = half * (squared + log_variance + z.dtype.type(math.log(2 * math.pi)))
         return _weighted(terms, slope, None if weights is None else device.xp.concatenate([weights, weights], axis=1))
+
+
+def as_loss(loss: Any, default: Loss) -> Loss:
+    """The loss, or the default for None. Raises `TypeError` for what is none."""
+    if loss is None:
+        return default
+    if not isinstance(loss, Loss):
+        raise TypeError(f"found loss={loss!r}; expected a loss of neural.losses, such as loss={default}")
+    return loss
 
 
 LOSSES: dict[str, type[Loss]] = {

@@ -14,6 +14,7 @@ from ebm.compute.device import Array, Device
 from ebm.compute.random import Stream
 from ebm.data.minibatches import dense
 from ebm.training.parameters import Parameters
+from ebm.units.base import positive
 
 from .gradient import Gradient
 from .layers import Backprop, Dense, Layer, Shape, from_config
@@ -48,10 +49,16 @@ class Network:
         self.device, self.dtype = devices.get(device), np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"found dtype={dtype!r}; expected 'float32' or 'float64'")
-        self.inputs: Shape = (int(inputs),) if isinstance(inputs, (int, np.integer)) else tuple(map(int, inputs))
+        sizes = (inputs,) if isinstance(inputs, (int, np.integer)) else tuple(inputs)
+        self.inputs: Shape = tuple(positive("inputs", int(size)) for size in sizes)
         described = list(layers)
         if not described:
             raise ValueError("found no layers; expected at least one")
+        for layer in described:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"found {layer!r} among the layers; expected layers of neural.layers, such as Dense(10) or ReLU()"
+                )
         shapes: dict[str, Shape] = {}
         chain, shape, before = str(self.inputs), self.inputs, [self.inputs]
         for k, layer in enumerate(described):
@@ -141,14 +148,20 @@ class Network:
         """Let the parameters of these layers stand still in training, or with `frozen=False` learn again; the running means of a BatchNorm
         stand still too, and are what it uses."""
         for k in layers:
-            if not 0 <= k < len(self.layers):
-                raise ValueError(f"found layer {k} of {len(self.layers)}; expected 0 to {len(self.layers) - 1}")
+            self._numbered(k)
             still = self.layers[k].still()
             for name, full in self.layers[k].names.items():
                 self.parameters.segments[full].frozen = frozen or name in still
 
+    def _numbered(self, layer: int) -> None:
+        """Raise `ValueError` unless there is a layer of this number."""
+        if not 0 <= layer < len(self.layers):
+            raise ValueError(f"found layer {layer} of {len(self.layers)}; expected 0 to {len(self.layers) - 1}")
+
     def copy_layer_(self, layer: int, source: Network, number: int) -> None:
         """Take over the parameters of layer `number` of another network. Raises `ValueError` for other names or shapes."""
+        for network, k in ((self, layer), (source, number)):
+            network._numbered(k)
         mine, theirs = self.layers[layer].own, source.layers[number].own
         found, expected = ({name: x.shape for name, x in own.items()} for own in (theirs, mine))
         if found != expected:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ebm.compute.device import Array, device_of
 from ebm.compute.random import Stream
+from ebm.units.base import positive
 
 from .gradient import Gradient
 from .layers import ELU, Dense, Layer, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
@@ -25,6 +26,10 @@ class CodeL1:
     """strength sum_j |h_j|."""
 
     strength: float
+
+    def __post_init__(self) -> None:
+        if not self.strength >= 0:
+            raise ValueError(f"found {self}; expected strength >= 0")
 
     def __call__(
         self, model: Autoencoder, x: Array, code: Array, stream: Stream, gradient: Gradient
@@ -76,6 +81,10 @@ class SquaredSparsity:
     target: float = 0.05
     strength: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not self.strength >= 0:
+            raise ValueError(f"found {self}; expected strength >= 0")
+
     def __call__(
         self, model: Autoencoder, x: Array, code: Array, stream: Stream, gradient: Gradient
     ) -> tuple[Array, Array | None]:
@@ -100,6 +109,11 @@ class Contractive:
     hessian: float = 0.0
     deviation: float = 0.1
     samples: int = 4
+
+    def __post_init__(self) -> None:
+        if not (self.strength >= 0 and self.hessian >= 0 and self.deviation > 0):
+            raise ValueError(f"found {self}; expected strength >= 0, hessian >= 0 and deviation > 0")
+        positive("samples", self.samples)
 
     def check(self, model: Autoencoder) -> None:
         """Raise `ValueError` for encoders without this closed form."""
@@ -164,11 +178,19 @@ class StochasticContractive:
         """The mean over the rows, and its derivative by the code at x; that by the other code goes to the gradient."""
         noise = stream.normal((x.shape[0], x.size // x.shape[0]), x.dtype).reshape(x.shape)
         noise *= x.dtype.type(self.deviation)
+        back = None
+        if any(layer.differs for layer in model.network.layers[: model.depth]):
+            # else what dropout changes would count as well
+            code, back = model.network(x, None, 0, model.depth)
         other, backprop = model.network(x + noise, None, 0, model.depth)
         apart = other - code
         share = x.dtype.type(self.strength / (x.shape[0] * self.deviation**2))
         backprop(2 * share * apart, gradient, through=False)
-        return share * (apart * apart).sum(), -2 * share * apart
+        value, slope = share * (apart * apart).sum(), -2 * share * apart
+        if back is None:
+            return value, slope
+        back(slope, gradient, through=False)
+        return value, None
 
 
 def _sigmoid(layer: Layer, y: Array, slope: Array) -> Array:

@@ -14,7 +14,7 @@ from ebm.units import Bernoulli, Softmax, Units
 from ebm.units import from_config as units_from_config
 
 from .autoencoder import Autoencoder
-from .layers import Dense, Layer, MeanField, Sigmoid, UnitMean
+from .layers import Dense, Layer, MeanField, Reshape, Shape, Sigmoid, UnitMean
 from .layers import from_config as layer_from_config
 from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, SquaredError
 from .network import Network
@@ -26,14 +26,18 @@ Part = tuple[Layer, dict[str, Array]]
 def unroll(model: DBN | DBM | RBM | Stack, tied: bool = False) -> Autoencoder:
     """The autoencoder whose encoder is the model's way up and whose decoder its way down, as a copy; the model stays as it is.
 
-    Before fine-tuning `encode(X)` is `model.transform(X)` and `reconstruct(X)` is `model.reconstruct(X)`. An activation is the mean
-    of the units, its derivative their variance. The loss is that of the visible units: `BinaryCrossEntropy` for Bernoulli,
-    `CategoricalCrossEntropy` for one Softmax group, else `SquaredError`. `tied=True` keeps the transposed weights of the encoder in
-    the decoder. A belief network with labels is unrolled up to the last RBM, which is about labels. A DBM of two hidden layers gets
+    Before fine-tuning `encode(X)` is `model.transform(X)` and `reconstruct(X)` is `model.reconstruct(X)`; of a DBM as far as mean field has
+    converged, for the three sweep differently often: `transform` until nothing moves, `reconstruct` 10 times, the network 50 times. An
+    activation is the mean of the units, its derivative their variance. The loss is that of the visible units: `BinaryCrossEntropy` for
+    Bernoulli, `CategoricalCrossEntropy` for one Softmax group, else `SquaredError`. `tied=True` keeps the transposed weights of the encoder
+    in the decoder. A belief network with labels is unrolled up to the last RBM, which is about labels. A DBM of two hidden layers gets
     what it infers about the second one as further inputs (`MeanField`); a stack may also be made of autoencoders.
 
-    Raises `ValueError` for word counts, DBMs of other graphs, and tied weights where the way down has weights of its own.
+    Raises `ValueError` for word counts, DBMs of other graphs, and tied weights where the way down has weights of its own, `TypeError` for
+    other models.
     """
+    if not isinstance(model, (DBM, RBM, Stack)):
+        raise TypeError(f"found {type(model).__name__}; expected a DBN, a DBM, an RBM, or a Stack of RBMs or autoencoders")
     if isinstance(model, DBM):
         encoder, decoder, units, device, dtype = _dbm(model, tied)
         loss = _fused(units, decoder)
@@ -49,7 +53,7 @@ def unroll(model: DBN | DBM | RBM | Stack, tied: bool = False) -> Autoencoder:
         raise ValueError(f"found a stack of {model.layers}; expected RBMs only, or autoencoders only")
     parts = [*encoder, *decoder]
     first = model if isinstance(model, (DBM, RBM)) else model.layers[0]
-    inputs = first.visible_units.size if isinstance(first, (DBM, RBM)) else first.inputs
+    inputs = first.visible_units.size if isinstance(first, (DBM, RBM)) else first.network.inputs
     network = Network([layer for layer, _ in parts], inputs, device=device, dtype=dtype)
     for bound, (_, values) in zip(network.layers, parts, strict=True):
         for name, value in values.items():
@@ -116,7 +120,7 @@ def _fused(units: Units, decoder: list[Part]) -> Loss:
 
 def _dbm(dbm: DBM, tied: bool) -> tuple[list[Part], list[Part], Units, Device, Any]:
     if len(dbm.layers) != 3 or dbm.observed != (0,) or [(c.lower, c.upper) for c in dbm.connections] != [(0, 1), (1, 2)]:
-        raise ValueError(f"found {dbm}; unrolled are chains of two hidden layers without labels")
+        raise ValueError(f"found {dbm}; unrolled are chains of two hidden layers without labels, such as DBM([784, 500, 1000])")
     if tied:
         raise ValueError("found tied=True for a DBM, whose first layer hears two others; write tied=False")
     xp, (visible, first, second) = dbm.device.xp, dbm.layers
@@ -142,29 +146,37 @@ def _dbm(dbm: DBM, tied: bool) -> tuple[list[Part], list[Part], Units, Device, A
 def _autoencoders(stack: Stack, tied: bool) -> tuple[list[Part], list[Part], Loss, Device, Any]:
     encoder: list[Part] = []
     decoder: list[Part] = []
+    code: Shape = ()
     for k, model in enumerate(stack.layers):
-        parts = [(layer_from_config(layer.config()), dict(layer.own)) for layer in model.network.layers]
-        for layer, values in parts:
-            if isinstance(layer, Dense) and layer.tied_to is not None:
-                layer.tied_to, values["weights"] = None, values["weights"].T
-        up, down = parts[: model.depth], parts[model.depth :]
+        network = model.network
+        if k and network.inputs != code:
+            encoder.append((Reshape(*network.inputs), {}))
+        up, down = _parts(model, len(encoder), tied)
         if k:
-            down = [*down, *_output(model.loss)]
+            down += _output(model.loss)
+        if k and network.outputs != code:
+            down.append((Reshape(*code), {}))
         encoder, decoder = encoder + up, down + decoder
-    if tied:
-        _tie(encoder, decoder)
+        code = network.layers[model.depth - 1].outputs or ()
     first = stack.layers[0]
     return encoder, decoder, first.loss, first.device, first.network.dtype
 
 
-def _tie(encoder: list[Part], decoder: list[Part]) -> None:
-    """Let the decoder's dense layers use those of the encoder, in reverse order."""
-    up = [k for k, (layer, _) in enumerate(encoder) if isinstance(layer, Dense)]
-    down = [part for part in decoder if isinstance(part[0], Dense)]
-    for k, (layer, values) in zip(reversed(up), down, strict=True):
-        assert isinstance(layer, Dense)
-        layer.tied_to = k
-        del values["weights"]
+def _parts(model: Autoencoder, first: int, tied: bool) -> tuple[list[Part], list[Part]]:
+    """The layers of one autoencoder: the encoder's, whose first is number `first` of the network, and the decoder's."""
+    parts: list[Part] = []
+    for number, bound in enumerate(model.network.layers):
+        layer, values = layer_from_config(bound.config()), dict(bound.own)
+        if isinstance(layer, Dense) and layer.tied_to is not None:
+            weights = values.pop("weights")
+            if tied:
+                layer.tied_to += first
+            else:
+                layer.tied_to, values["weights"] = None, weights.T
+        elif tied and number >= model.depth and "weights" in values:
+            raise ValueError(f"found tied=True for {model}, whose way down has weights of its own; write tied=False")
+        parts.append((layer, values))
+    return parts[: model.depth], parts[model.depth :]
 
 
 def _output(loss: Loss) -> list[Part]:

@@ -24,7 +24,7 @@ from .gradient import Gradient
 from .initializers import Glorot, Initializer
 from .layers import Dense, GaussianSample, Layer, Shape, activation
 from .line_search import LineSearch
-from .losses import BinaryCrossEntropy, GaussianLikelihood, Loss
+from .losses import BinaryCrossEntropy, GaussianLikelihood, Loss, as_loss
 
 # Rows, and draws for each, that are evaluated at once. Changing them changes which noise belongs to which draw.
 _ROWS, _DRAWS = 100, 50
@@ -79,7 +79,7 @@ class VAE(Autoencoder):
         dtype: Any = "float32",
         seed: int | None = 0,
     ) -> None:
-        loss = loss or BinaryCrossEntropy()
+        loss = as_loss(loss, BinaryCrossEntropy())
         if not isinstance(loss, (BinaryCrossEntropy, GaussianLikelihood)) or (
             isinstance(loss, BinaryCrossEntropy) and loss.label_smoothing
         ):

@@ -242,7 +242,12 @@ def command(*arguments):
 @pytest.mark.parametrize("rows", [[], [{"seconds": 2.0, "validation_squared_error": 3.0}]], ids=["no epoch", "an epoch"])
 def test_the_picture_of_a_training_that_time_ran_out_of(rows, tmp_path):
     name = depth.name(next(iter(depth.STARTS)), depth.DEPTHS[1])
-    record = {"table": "pretraining", "model": name, "values": {}, "curves": {"RBMs": [{"seconds": 1.0}], "backpropagation": rows}}
+    record = {
+        "table": "pretraining",
+        "model": name,
+        "values": {},
+        "curves": {"RBMs": [{"seconds": 1.0}], "backpropagation": rows},
+    }
     figure = pictures.pretraining(SimpleNamespace(records=[record]))["reconstruction"]
     figure.savefig(tmp_path / "picture.png")
     lines = [[line.get_xdata().tolist() for line in axes.lines] for axes in figure.axes]

@@ -76,6 +76,23 @@ def test_models_of_different_kinds_stand_on_each_other():
     np.testing.assert_array_equal(stack.transform(ROWS), alone.transform(ROWS / 2))
 
 
+class Means:
+    def fit(self, data):
+        """Nothing to learn."""
+
+    def transform(self, data):
+        return data
+
+
+def test_layers_that_draw_no_samples_pass_up_means_only():
+    layers = [Means(), Means()]
+    Stack(layers)
+    with pytest.raises(
+        TypeError, match=r"found passed='samples' above .*, whose transform takes no seed; write passed='means'"
+    ):
+        Stack(layers, passed="samples")
+
+
 @pytest.mark.parametrize("passed", ["means", "samples"])
 def test_a_stack_of_machines_is_what_one_makes_by_hand(passed):
     stack = Stack(rbms(), passed=passed, seed=11).fit(ROWS, epochs=2, batch_size=20, validation=ROWS[:10] ** 2)

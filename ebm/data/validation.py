@@ -42,7 +42,8 @@ def check_rows(
             with np.errstate(invalid="ignore"):
                 bad = ~((chunk >= low) & (chunk <= high) & np.isfinite(chunk))
             place, value = _first(bad, start, rows, chunk, name)
-            raise ValueError(f"{place} is {value}; expected values in [{low}, {high}]: {_cure(value, chunk, low, high, name)}")
+            expected = "finite numbers" if math.isinf(low) and math.isinf(high) else f"values in [{low}, {high}]"
+            raise ValueError(f"{place} is {value}; expected {expected}: {_cure(value, chunk, low, high, name)}")
 
 
 def check_counts(rows: Any, width: int | None = None, *, name: str = "X") -> None:

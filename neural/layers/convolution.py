@@ -17,7 +17,7 @@ from ebm.compute.random import Stream
 from ebm.units.base import positive
 
 from ..gradient import Gradient
-from ..initializers import Glorot, Initializer
+from ..initializers import Glorot, Initializer, as_initializer
 from .base import Backprop, Layer, Shape
 
 
@@ -38,7 +38,7 @@ class _Convolution(Layer):
         super().__init__()
         self.channels, self.kernel = positive("channels", channels), positive("kernel", kernel)
         self.stride, self.padding = positive("stride", stride), positive("padding", padding, least=0)
-        self.bias, self.initial, self.precision = bias, initial, precision
+        self.bias, self.initial, self.precision = bias, as_initializer(initial), precision
 
     def _fans(self) -> tuple[int, int]:
         """How many numbers an output depends on and an input acts on, on average and far from the border."""
@@ -237,8 +237,9 @@ def _filled(layer: Layer, inputs: Shape, kernel: int, stride: int, padding: int)
         cut = " x ".join(str(n - o) for n, o in zip((height, width), over, strict=True))
         advice = f"crop them to {cut}" if min(height - over[0], width - over[1]) > 0 else "write stride=1"
         if over[0] == over[1]:
-            name = "size" if isinstance(layer, MaxPool) else "kernel"
-            advice = f"write {name}={kernel + over[0]}, or {advice}"
+            # the stride of a pool is its size unless it is said
+            size = kernel + over[0]
+            advice = f"write {f'MaxPool({size}, {stride})' if isinstance(layer, MaxPool) else f'kernel={size}'}, or {advice}"
         raise ValueError(
             f"found images {height} x {width} before {layer}; expected sizes with (size + {2 * padding} - {kernel}) divisible by the "
             f"stride {stride}, over are {over[0]} x {over[1]} pixels: {advice}"

@@ -12,7 +12,7 @@ from ebm.compute.random import Stream
 from ebm.units.base import positive
 
 from ..gradient import Gradient
-from ..initializers import Glorot, Initializer
+from ..initializers import Glorot, Initializer, as_initializer
 from .base import Backprop, Layer, Shape
 
 
@@ -34,7 +34,7 @@ class Dense(Layer):
     ) -> None:
         super().__init__()
         self.size = positive("size", size)
-        self.tied_to, self.bias, self.initial, self.precision = tied_to, bias, initial, precision
+        self.tied_to, self.bias, self.initial, self.precision = tied_to, bias, as_initializer(initial), precision
 
     def shape_after(self, inputs: Shape) -> Shape:
         """(size,)."""

@@ -11,7 +11,7 @@ from ebm.compute.random import Stream
 from ebm.units.base import positive
 
 from ..gradient import Gradient
-from ..initializers import Glorot, Initializer
+from ..initializers import Glorot, Initializer, as_initializer
 from .base import Backprop, Layer, Shape
 
 
@@ -25,7 +25,7 @@ class Maxout(Layer):
     def __init__(self, size: int, pieces: int = 2, *, initial: Initializer = Glorot(), precision: Precision = None) -> None:
         super().__init__()
         self.size, self.pieces = positive("size", size), positive("pieces", pieces)
-        self.initial, self.precision = initial, precision
+        self.initial, self.precision = as_initializer(initial), precision
 
     def shape_after(self, inputs: Shape) -> Shape:
         """(size,)."""

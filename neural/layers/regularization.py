@@ -56,6 +56,10 @@ class BatchNorm(Layer):
 
     def __init__(self, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__()
+        if not 0 < momentum <= 1 or not epsilon > 0:
+            raise ValueError(
+                f"found BatchNorm(momentum={momentum}, epsilon={epsilon}); expected 0 < momentum <= 1 and epsilon > 0"
+            )
         self.momentum, self.epsilon = momentum, epsilon
 
     def shape_after(self, inputs: Shape) -> Shape:
@@ -85,7 +89,8 @@ class BatchNorm(Layer):
         else:
             if n < 2:
                 raise ValueError(
-                    f"{self}: found one row in training, which has no variance; expected batches of two rows or more"
+                    f"{self}: found one row in training, which has no variance; expected batches of two rows or more: write a larger "
+                    f"batch_size"
                 )
             mean = rows.mean(axis=0)
             variance = ((rows - mean) ** 2).mean(axis=0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ebm.compute.device import Array
 from ebm.compute.random import Stream
+from ebm.units.base import positive
 
 from .base import Backprop, Layer, Shape
 
@@ -16,7 +17,7 @@ class Reshape(Layer):
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape = tuple(positive("shape", size) for size in shape)
 
     def shape_after(self, inputs: Shape) -> Shape:
         """`shape`."""

@@ -7,10 +7,12 @@ from scipy.linalg import subspace_angles
 from ebm import data
 from ebm.compute.random import Stream
 from ebm.training import SGD, Adam, Checkpoint, History, WeightDecay
+from ebm.units import Bernoulli
 from neural import Autoencoder, load
 from neural.corruption import GaussianNoise, Masking, SaltAndPepper, emphasized
 from neural.gradient import Gradient
-from neural.layers import Conv2D, ConvTranspose2D, Dense, ReLU, Reshape, Sigmoid
+from neural.initializers import He
+from neural.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense, Dropout, ReLU, Reshape, Sigmoid, Softmax, UnitMean
 from neural.losses import BinaryCrossEntropy, CategoricalCrossEntropy, GaussianLikelihood, SquaredError
 from neural.penalties import CodeL1, Contractive, KLSparsity, SquaredSparsity, StochasticContractive
 
@@ -116,6 +118,32 @@ def test_the_stochastic_contraction_approaches_the_jacobians_norm():
         for p in (StochasticContractive(1.0, 1e-3), Contractive(1.0))
     )
     assert found == pytest.approx(exact, rel=0.03)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.5), BatchNorm()], ids=repr)
+def test_the_stochastic_contraction_is_that_of_the_encoder_as_it_is_evaluated(layer):
+    x, penalty = rows(), StochasticContractive(1.0, 0.1)
+    model = Autoencoder([Dense(5), Sigmoid(), layer, Dense(3)], [Dense(6)], inputs=6, device="cpu", dtype="float64", seed=3)
+    code, back = model.network(x, Stream(7), 0, model.depth)
+    noise = 0.1 * Stream(1).normal(x.shape, x.dtype)
+
+    def expected():
+        return ((model.encode(x + noise) - model.encode(x)) ** 2).sum() / 0.1**2 / len(x)
+
+    gradient = Gradient(model.parameters.zeros_like())
+    value, slope = penalty(model, x, code, Stream(1), gradient)
+    if slope is not None:
+        back(slope, gradient, through=False)
+    gradient.finish()
+    assert float(value) == pytest.approx(expected())
+    for name in ("0.weights", "3.weights"):
+        at, h = (2, 1), 1e-6
+        weights, differences = model.parameters[name], []
+        for step in (h, -2 * h):
+            weights[at] += step
+            differences.append(expected())
+        weights[at] += h
+        assert gradient.target[name][at] == pytest.approx((differences[0] - differences[1]) / (2 * h), rel=1e-5)
 
 
 def test_sparsity_and_contraction_do_what_they_are_for():
@@ -263,12 +291,43 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
     ("make", "match"),
     [
         (lambda: Autoencoder([6]), "expected two sizes or more"),
-        (lambda: Autoencoder([Dense(3)], inputs=6), "expected layers only, and decoder= and inputs="),
+        (
+            lambda: Autoencoder([Dense(3)], inputs=6),
+            "expected sizes alone, or layers for the encoder, layers for the decoder, and inputs=",
+        ),
         (
             lambda: Autoencoder([Dense(3), Sigmoid()], [Dense(6), Sigmoid()], inputs=6),
             "has the output nonlinearity in it; leave the layer out",
         ),
-        (lambda: Autoencoder([Dense(3)], [Dense(5)], inputs=6), r"ends with rows of \(5,\); BinaryCrossEntropy.* needs 6"),
+        (
+            lambda: Autoencoder([Dense(3)], [Dense(5)], inputs=6),
+            r"rows of \(5,\); BinaryCrossEntropy.* needs 6: let it end with Dense\(6\)\n  the chain: \(6,\) -> Dense\(size=3\) -> Dense",
+        ),
+        (lambda: ending(Sigmoid(), Reshape(2, 3)), r"found Sigmoid\(\) before BinaryCrossEntropy"),
+        (lambda: ending(Sigmoid(), Dropout(0.1)), r"found Sigmoid\(\) before BinaryCrossEntropy"),
+        (lambda: ending(ReLU()), r"found ReLU\(\) before BinaryCrossEntropy"),
+        (lambda: ending(UnitMean(Bernoulli(6))), r"found UnitMean\(Bernoulli\(6\)\) before BinaryCrossEntropy"),
+        (lambda: ending(Softmax(), loss=SquaredError("sigmoid")), r"found Softmax\(\) before SquaredError"),
+        (lambda: Autoencoder(64), "found encoder=64; expected sizes"),
+        (lambda: Autoencoder([6, 3], [3, 6]), r"found encoder=\[6, 3\], decoder=\[3, 6\]"),
+        (lambda: ending(tied=True), "tied=True.* beside layers, which have their own; leave them out"),
+        (lambda: ending(code="identity"), "code='identity'.* beside layers"),
+        (lambda: ending(activation="relu"), "activation='relu'.* beside layers"),
+        (lambda: ending(initial=He()), r"initial=He\(gain=1.0\) beside layers"),
+        (lambda: Autoencoder([6, 3], loss="SquaredError"), "found loss='SquaredError'; expected a loss of neural.losses"),
+        (lambda: Autoencoder([6, 3], loss=SquaredError), "expected a loss of neural.losses"),
+        (lambda: Autoencoder([6, 3], initial="he"), r"found initial='he'; expected .*, such as He\(\)"),
+        (lambda: Autoencoder([6, 3], code_penalties=Contractive(0.1)), r"expected a list .* such as \[CodeL1\(0.1\)\]"),
+        (lambda: Autoencoder([6, 3], code_penalties=[Contractive]), "expected a list of those of neural.penalties"),
+        (lambda: Autoencoder([6, 3], corruption=Masking), r"expected one of neural.corruption, such as Masking\(0.25\)"),
+        (lambda: Autoencoder([6, 3], corruption=0.3), "found corruption=0.3; expected one of neural.corruption"),
+        (lambda: contraction_of_a_deep_encoder(), r"write StochasticContractive\(strength=1.0\)"),
+        (lambda: tiny().squared_error(rows().tolist()), r"write np.asarray\(rows, dtype=np.float32\)"),
+        (lambda: tiny().squared_error(rows()[:0]), "rows is empty"),
+        (lambda: Contractive(-1.0), "expected strength >= 0"),
+        (lambda: Contractive(1.0, hessian=1.0, samples=0), "samples=0; expected a whole number of at least 1"),
+        (lambda: CodeL1(-1.0), "expected strength >= 0"),
+        (lambda: SquaredSparsity(0.1, -1.0), "expected strength >= 0"),
         (lambda: Autoencoder([6, 3], tied=True, loss=GaussianLikelihood()), "write tied=False"),
         (lambda: Autoencoder([6, 5, 3], code_penalties=[Contractive(0.1)]), r"write StochasticContractive\(strength=0.1\)"),
         (
@@ -276,7 +335,7 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
             "for codes of ReLU.*expected probabilities",
         ),
         (lambda: Autoencoder([6, 3], activation="sinus"), "found activation 'sinus'; expected one of"),
-        (lambda: tiny().fit(2 * rows()), r"data\[\d+, \d+\] is 1\.\d+; BinaryCrossEntropy.* expects values in \[0.0, 1.0\]"),
+        (lambda: tiny().fit(2 * rows()), r"BinaryCrossEntropy is for .*data\[\d+, \d+\] is 1\.\d+; expected .*rescale them"),
         (lambda: tiny(loss=CategoricalCrossEntropy()).fit(rows()), "expects one-hot rows"),
         (lambda: tiny().fit(rows(width=5)), "5 columns; expected 6"),
         (lambda: tiny().encode(rows(width=5)), "5 columns; expected 6"),
@@ -292,3 +351,15 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
 def test_bad_input(make, match):
     with pytest.raises((ValueError, TypeError), match=match):
         make()
+
+
+def ending(*layers, **options):
+    """With a decoder that ends so."""
+    return Autoencoder([Dense(3)], [Dense(6), *layers], inputs=6, device="cpu", **options)
+
+
+def contraction_of_a_deep_encoder():
+    """Penalties may be set later than in the constructor, as of an unrolled machine."""
+    model = tiny()
+    model.code_penalties = [Contractive(1.0)]
+    model.fit(rows())

@@ -40,3 +40,5 @@ def test_bad_input():
         PCA(8).fit(np.zeros((20, 7)))
     with pytest.raises(ValueError, match="components=0; expected a whole number of at least 1"):
         PCA(0)
+    with pytest.raises(ValueError, match=r"found PCA\(3\) before it has seen data; write .fit\(data\) first"):
+        PCA(3).encode(np.zeros((20, 7)))

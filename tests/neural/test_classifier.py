@@ -6,9 +6,22 @@ from sklearn.neural_network import MLPClassifier
 
 from ebm import DBM, DBN, PCD, Stack, data
 from ebm.training import Adam, Checkpoint, History
+from ebm.units import Gaussian
 from neural import Autoencoder, Classifier, load, unroll
-from neural.layers import BatchNorm, Conv2D, Dense, Dropout, MaxPool, MeanField, ReLU, Reshape
-from neural.losses import SquaredError
+from neural.layers import (
+    BatchNorm,
+    Conv2D,
+    ConvTranspose2D,
+    Dense,
+    Dropout,
+    MaxPool,
+    MeanField,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Softmax,
+)
+from neural.losses import BinaryCrossEntropy, SquaredError
 
 TRAIN, VALIDATION, TEST = data.load("digits")
 
@@ -43,6 +56,23 @@ def test_dropout_of_inputs_comes_before_the_first_layer_that_learns(name, place,
     assert [type(layer).__name__ for layer in dropped.network.layers] == [*kinds[:place], "Dropout", *kinds[place:]]
     assert dropped.network.layers[place].rate == 0.5
     np.testing.assert_array_equal(dropped.predict_proba(TEST.images), plain.predict_proba(TEST.images))
+
+
+def test_dropout_comes_after_each_activation():
+    layers = [Reshape(8, 8, 1), Conv2D(4, 3, padding=1), ReLU(), MaxPool(2), Reshape(64), Dense(10), Sigmoid()]
+    source = Autoencoder(layers, [Dense(64)], inputs=64, device="cpu")
+    found = [type(layer).__name__ for layer in Classifier.on(source, 10, dropout=0.5).network.layers]
+    assert found == ["Reshape", "Conv2D", "ReLU", "Dropout", "MaxPool", "Reshape", "Dense", "Sigmoid", "Dropout", "Dense"]
+    units = Gaussian(6, learn_variance=True)
+    found = Classifier.on(unroll(DBN([9, units, 4], device="cpu")), 10, dropout=0.5).network.layers
+    assert [type(layer).__name__ for layer in found][:3] == ["Dense", "UnitMean", "Dropout"]
+
+
+def test_images_are_flattened_before_the_top():
+    source = Autoencoder([Conv2D(4, 2, stride=2), ReLU()], [ConvTranspose2D(1, 2, stride=2)], inputs=(8, 8, 1), device="cpu")
+    model = Classifier.on(source, 10, seed=1)
+    np.testing.assert_array_equal(model.network.evaluate(TEST.images, 0, 3), source.encode(TEST.images))
+    assert model.fit(TRAIN.images, TRAIN.labels, epochs=15, optimizer=Adam(5e-3)).score(TEST.images, TEST.labels) > 0.9
 
 
 def test_dropout_of_inputs_stays_there_where_the_source_is_frozen():
@@ -164,6 +194,8 @@ def test_squared_error_of_one_hot_rows_is_for_comparison():
     model = Classifier([64, 30], 10, loss=SquaredError("sigmoid"), device="cpu", seed=1)
     model.fit(TRAIN.images, TRAIN.labels, epochs=30, optimizer=Adam(0.01))
     assert model.score(TEST.images, TEST.labels) > 0.85
+    with pytest.raises(TypeError, match=r"outputs are no probabilities; write predict\(rows\)"):
+        model.predict_proba(TEST.images)
 
 
 def small():
@@ -176,7 +208,22 @@ def small():
         (lambda: small().fit(TRAIN.images, TRAIN.labels + 1), r"labels\[\d+\] is 10; expected whole numbers from 0 to 9"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels - 1), "is -1; expected"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels[:-1]), "whole numbers, one for each row"),
-        (lambda: small().fit(TRAIN.images, TRAIN.labels * 1.0), "found float64"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels * 1.0), r"found float64.*write labels.astype\(int\)"),
+        (lambda: small().fit(TRAIN.images, np.eye(10)[TRAIN.labels]), r"write labels.argmax\(axis=1\)"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels.astype(str)), r"write np.unique\(labels, return_inverse=True\)\[1\]"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels, validation=TEST.images), r"write validation=\(rows, labels\)"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels, validation=(TEST.images,)), r"write validation=\(rows, labels\)"),
+        (lambda: small().score(TEST.images.tolist(), TEST.labels), r"write np.asarray\(rows"),
+        (lambda: small().confusion(TEST.images, TEST.labels + 5), r"expected whole numbers from 0 to 9"),
+        (lambda: small().report(TEST.images, TEST.labels + 5), r"expected whole numbers from 0 to 9"),
+        (lambda: small().report(TEST.images, TEST.labels[1:]), "one for each row"),
+        (
+            lambda: Classifier([64, 5], 10, loss=BinaryCrossEntropy()),
+            r"expected CategoricalCrossEntropy\(\), or SquaredError\(\)",
+        ),
+        (lambda: Classifier([Dense(10), Softmax()], 10, inputs=64), "belongs to the loss, after a Dense layer that is added"),
+        (lambda: Classifier([Dense(5)], 10, inputs=64, dropout=0.5), r"dropout=0.5 beside layers.* put Dropout\(rate\) among"),
+        (lambda: Classifier.on(DBN([64, 5], device="cpu"), 10), r"found DBN; expected an Autoencoder: .*unroll\(model\)"),
         (lambda: small().fit(TRAIN.images[:, :60], TRAIN.labels), "60 columns; expected 64"),
         (lambda: small().predict(TRAIN.images[:, :60]), "60 columns; expected 64"),
         (lambda: Classifier([64], 1), "classes=1; expected a whole number of at least 2"),

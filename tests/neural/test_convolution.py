@@ -158,7 +158,11 @@ REFUSED = {
     ),
     "in one direction": ([Conv2D(2, 2, stride=2)], (4, 5, 1), r"over are 0 x 1 pixels: crop them to 4 x 4"),
     "nothing to crop": ([Conv2D(2, 2, stride=3, padding=1)], (1, 2, 1), r"over are 1 x 2 pixels: write stride=1"),
-    "a pool": ([MaxPool(2)], (7, 7, 1), r"found images 7 x 7 before MaxPool\(size=2\); .* write size=3, or crop them to 6 x 6"),
+    "a pool": (
+        [MaxPool(2)],
+        (7, 7, 1),
+        r"found images 7 x 7 before MaxPool\(size=2\); .* write MaxPool\(3, 2\), or crop them to 6 x 6",
+    ),
     "a kernel that is too large": (
         [Conv2D(2, 5, padding=1)],
         (4, 2, 1),
@@ -191,9 +195,16 @@ def test_the_advice_is_good(kernel, stride, padding):
     for size in range(kernel, 9):
         try:
             Network([Conv2D(1, kernel, stride=stride, padding=padding)], (size, size, 1), device="cpu")
+            if not padding:
+                Network([MaxPool(kernel, stride)], (size, size, 1), device="cpu")
         except ValueError as error:
             advised = int(str(error).partition("write kernel=")[2].partition(",")[0])
             Network([Conv2D(1, advised, stride=stride, padding=padding)], (size, size, 1), device="cpu")
+            if not padding:
+                with pytest.raises(ValueError, match="write MaxPool") as found:
+                    Network([MaxPool(kernel, stride)], (size, size, 1), device="cpu")
+                pool = map(int, str(found.value).partition("write MaxPool(")[2].partition(")")[0].split(","))
+                Network([MaxPool(*pool)], (size, size, 1), device="cpu")
             if "crop them to " in str(error):
                 cropped = int(str(error).partition("crop them to ")[2].partition(" x")[0])
                 Network([Conv2D(1, kernel, stride=stride, padding=padding)], (cropped, cropped, 1), device="cpu")

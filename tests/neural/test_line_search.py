@@ -7,7 +7,7 @@ from ebm import data
 from ebm.training import L1, Checkpoint, MaxNorm, WeightDecay
 from neural import Autoencoder, Classifier, LineSearch
 from neural.corruption import Masking
-from neural.layers import Dense
+from neural.layers import BatchNorm, Dense, ReLU
 from neural.losses import SquaredError
 from neural.network import Network
 from neural.step import Step
@@ -81,6 +81,18 @@ def test_frozen_layers_stand_still_and_runs_resume(tmp_path):
     np.testing.assert_array_equal(part.parameters.buffer, whole.parameters.buffer)
 
 
+def test_running_means_follow_each_batch_once():
+    train, _, test = data.load("digits")
+    x, options = train.images * 16, {"inputs": 64, "device": "cpu", "seed": 1}
+    model = Classifier([Dense(30), BatchNorm(momentum=0.5), ReLU()], 10, **options)
+    hidden = x[:200] @ model.network.layers[0].own["weights"]
+    model.fit(x[:200], train.labels[:200], epochs=1, batch_size=200, optimizer=LineSearch("CG", 3))
+    np.testing.assert_allclose(model.parameters["1.mean"], 0.5 * hidden.mean(axis=0), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(model.parameters["1.variance"], 0.5 + 0.5 * hidden.var(axis=0, ddof=1), rtol=1e-3)
+    model.fit(x, train.labels, epochs=6, batch_size=500, optimizer=LineSearch("CG", 5))
+    assert model.score(test.images * 16, test.labels) > 0.93
+
+
 def test_classifiers_take_them_too():
     train, _, test = data.load("digits")
     model = Classifier([64, 30], 10, device="cpu", seed=1)
@@ -95,6 +107,7 @@ def test_classifiers_take_them_too():
         (lambda: LineSearch(iterations=0), "iterations=0; expected a whole number of at least 1"),
         (lambda: fitted(penalties=[L1(0.1)]), "line searches need a smooth loss"),
         (lambda: fitted(penalties=[MaxNorm(1)]), "line searches need a smooth loss"),
+        (lambda: fitted(freeze=(0, 1, 2)), r"all layers are frozen; write network.freeze\(..., frozen=False\)"),
     ],
 )
 def test_bad_input(make, match):
@@ -102,6 +115,7 @@ def test_bad_input(make, match):
         make()
 
 
-def fitted(**options):
-    rows = np.zeros((4, 6))
-    return Autoencoder([6, 4], device="cpu").fit(rows, batch_size=4, optimizer=LineSearch(), **options)
+def fitted(freeze=(), **options):
+    rows, model = np.zeros((4, 6)), Autoencoder([6, 4], device="cpu")
+    model.network.freeze(*freeze)
+    return model.fit(rows, batch_size=4, optimizer=LineSearch(), **options)

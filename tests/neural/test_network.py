@@ -109,6 +109,19 @@ def test_bad_networks_are_refused():
         Network([], 4, device="cpu")
     with pytest.raises(TypeError, match="found dtype='float16'; expected 'float32' or 'float64'"):
         Network([Dense(3)], 4, device="cpu", dtype="float16")
+    for wrong in ("relu", Dense):
+        with pytest.raises(TypeError, match=r"among the layers; expected layers of neural.layers, such as Dense\(10\)"):
+            Network([wrong], 4, device="cpu")
+    with pytest.raises(ValueError, match="found inputs=0; expected a whole number of at least 1"):
+        Network([Dense(3)], 0, device="cpu")
+    with pytest.raises(ValueError, match="found shape=-1; expected a whole number of at least 1"):
+        Reshape(-1, 8, 1)
+    with pytest.raises(ValueError, match=r"BatchNorm\(momentum=5, .*expected 0 < momentum <= 1"):
+        BatchNorm(momentum=5)
+    network = Network([Dense(3)], 4, device="cpu")
+    for layer, number in ((0, 10), (10, 0)):
+        with pytest.raises(ValueError, match="found layer 10 of 1; expected 0 to 0"):
+            network.copy_layer_(layer, network, number)
 
 
 def test_described_layers_serve_many_networks():

@@ -6,7 +6,7 @@ import pytest
 from ebm import CD, DBM, DBN, RBM, Gaussian, ReLU, ReplicatedSoftmax, Softmax, Stack, data, mean_field
 from ebm.training import SGD, Adam
 from neural import Autoencoder, Classifier, load, unroll
-from neural.layers import Dense, MeanField, Sigmoid, UnitMean
+from neural.layers import Conv2D, ConvTranspose2D, Dense, MeanField, Sigmoid, UnitMean
 from neural.losses import BinaryCrossEntropy, CategoricalCrossEntropy, SquaredError
 
 SHAPES = {
@@ -130,11 +130,43 @@ def test_a_stack_of_autoencoders_unrolls_into_a_deep_one():
     np.testing.assert_allclose(model.encode(train), stack.transform(train), rtol=1e-5)
     below = stack.layers[1].reconstruct(stack.layers[0].encode(train))
     np.testing.assert_allclose(model.reconstruct(train), stack.layers[0].decode(below), rtol=1e-5, atol=1e-6)
-    tied = unroll(stack, tied=True)
-    assert sum(name.endswith("weights") for name in tied.parameters) == 2
-    np.testing.assert_allclose(tied.encode(train), stack.transform(train), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"found tied=True for Autoencoder.* weights of its own; write tied=False"):
+        unroll(stack, tied=True)
     start = model.squared_error(train)
     assert model.fit(train, epochs=5).squared_error(train) < start
+
+
+def test_a_stack_of_tied_autoencoders_stays_tied():
+    train = data.load("digits")[0].images
+    stack = Stack([Autoencoder([64, 40, 30], tied=True, device="cpu"), Autoencoder([30, 20], tied=True, device="cpu", seed=2)])
+    stack.fit(train, epochs=3, optimizer=Adam(3e-3))
+    model = unroll(stack, tied=True)
+    assert sum(name.endswith("weights") for name in model.parameters) == 3
+    np.testing.assert_allclose(model.encode(train), stack.transform(train), rtol=1e-5)
+    below = stack.layers[1].reconstruct(stack.layers[0].encode(train))
+    np.testing.assert_allclose(model.reconstruct(train), stack.layers[0].decode(below), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(unroll(stack).reconstruct(train), model.reconstruct(train), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("top", ["dense", "convolutional"])
+def test_a_stack_of_convolutional_autoencoders_unrolls(top):
+    train, options = data.load("digits")[0].images, {"device": "cpu", "seed": 1}
+    first = Autoencoder([Conv2D(4, 2, stride=2), Sigmoid()], [ConvTranspose2D(1, 2, stride=2)], inputs=(8, 8, 1), **options)
+    second = {
+        "dense": lambda: Autoencoder([64, 10], **options),
+        "convolutional": lambda: Autoencoder(
+            [Conv2D(3, 2, stride=2), Sigmoid()], [ConvTranspose2D(4, 2, stride=2)], inputs=(4, 4, 4), **options
+        ),
+    }[top]()
+    stack = Stack([first, second]).fit(train, epochs=2)
+    model = unroll(stack)
+    np.testing.assert_allclose(model.encode(train), stack.transform(train), rtol=1e-5)
+    below = second.reconstruct(first.encode(train))
+    np.testing.assert_allclose(model.reconstruct(train), first.decode(below), rtol=1e-5, atol=1e-6)
+    start = model.squared_error(train)
+    assert model.fit(train, epochs=3).squared_error(train) < start
+    with pytest.raises(ValueError, match="weights of its own; write tied=False"):
+        unroll(stack, tied=True)
 
 
 def test_fine_tuning_an_unrolled_network_beats_the_machines():
@@ -158,10 +190,11 @@ def test_fine_tuning_an_unrolled_network_beats_the_machines():
             lambda: unroll(Stack([RBM(9, 4, device="cpu"), Autoencoder([4, 3], device="cpu")])),
             "expected RBMs only, or autoencoders only",
         ),
+        (lambda: unroll(Autoencoder([9, 4], device="cpu")), "found Autoencoder; expected a DBN, a DBM, an RBM, or a Stack"),
     ],
 )
 def test_bad_input(make, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((ValueError, TypeError), match=match):
         make()
 
 

@@ -305,7 +305,7 @@ def test_gray_levels_are_told_what_their_figure_means():
         (lambda: tiny().fit(bits(), samples=0), "samples=0"),
         (lambda: tiny().log_likelihood(bits(), 0), "samples=0"),
         (lambda: tiny().fit(bits(), bound="elbow"), "expected 'elbo' or 'iwae'"),
-        (lambda: tiny().fit(2 * bits()), r"expects values in \[0.0, 1.0\]"),
+        (lambda: tiny().fit(2 * bits()), r"expected values in \[0.0, 1.0\]"),
         (lambda: tiny().elbo(bits(width=5)), "5 columns; expected 6"),
         (lambda: Network([GaussianSample()], 5, device="cpu"), "vectors of even length"),
         (
