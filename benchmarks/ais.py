@@ -27,6 +27,7 @@ from ebm.annealing import Path as Annealing
 from ebm.compute import device as devices
 from ebm.compute import threads
 from ebm.compute.gemm import gemm
+from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 
 # A call of a contestant moves its chains through so many temperatures.
@@ -155,7 +156,7 @@ def products_alone(problem: Chains, device: str = "cpu") -> Contestant:
         gemm(v, rbm.weights, up)
         gemm(h, rbm.weights.T, down)
 
-    return Contestant(floor, wait=on.synchronize)
+    return Contestant(partial(Graph(on), floor), wait=on.synchronize)
 
 
 def log_mean(log_weights: np.ndarray) -> tuple[float, float]:

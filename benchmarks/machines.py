@@ -22,6 +22,7 @@ from ebm import CD, DBM, PCD, RBM
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
 from ebm.compute.gemm import Precision, gemm
+from ebm.compute.graph import Graph
 from ebm.data.minibatches import Minibatches
 from ebm.learning import Step
 from ebm.training import SGD, WeightDecay
@@ -146,7 +147,7 @@ def products_alone(machine: Machine, precision: Precision = None, device: str = 
             product(x[k].T, x[k + 1], gradient, beta=MOMENTUM)
             product(y[k].T, y[k + 1], gradient, beta=1.0)
 
-    return Contestant(floor, wait=on.synchronize)
+    return Contestant(partial(Graph(on), floor), wait=on.synchronize)
 
 
 def in_torch(machine: Machine, form: Form = "tuned", precision: str | None = None, device: str = "cpu") -> Contestant:

@@ -16,6 +16,7 @@ from benchmarks.timing import Contestant, Entries, Training
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
 from ebm.compute.gemm import Precision, gemm
+from ebm.compute.graph import Graph
 from ebm.data.minibatches import Minibatches
 from ebm.training import Adam
 from neural.step import Step
@@ -108,7 +109,7 @@ def products_alone(problem: Problem, precision: Precision = None, device: str = 
             if k:
                 gemm(above[k], weights[k].T, below[k], precision=precision)
 
-    return Contestant(floor, wait=on.synchronize)
+    return Contestant(partial(Graph(on), floor), wait=on.synchronize)
 
 
 def in_torch(problem: Problem, form: Form = "fused", precision: str | None = None, device: str = "cpu") -> Contestant:

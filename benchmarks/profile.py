@@ -22,6 +22,7 @@ from benchmarks import autoencoder, machines, networks, timing, vae
 from benchmarks.figures import bars, write_json
 from benchmarks.machines import Machine
 from benchmarks.timing import Training
+from ebm.compute import device as devices
 from ebm.compute.gemm import gemm, library
 from ebm.compute.kernel import Kernel
 
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=("bfloat16",), help="of the products, by default float32")
     parser.add_argument("--device", default="cpu", help="cpu or gpu")
     options = timing.parse(parser, arguments)
+    devices.get(options.device).captures = False  # a replayed step calls nothing that could be timed
     training = subjects(options.quick)[options.subject](precision=options.precision, device=options.device)
     step, record = profile(training, options.rounds, options.calls)
     parts = {key: seconds / options.calls for key, seconds in record.seconds.items()}

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +19,14 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from shutil import which
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from benchmarks.figures import bars, table, write_json
 from ebm.compute.gemm import library
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,14 @@ class Local:
         self._contestant.end()
 
 
+class Ended(SystemExit):
+    """The process of `contestant` has ended."""
+
+    def __init__(self, contestant: Process) -> None:
+        super().__init__("a contestant's process has ended; its error is above")
+        self.contestant = contestant
+
+
 class Process:
     """A contestant, made by calling `make` in a process of its own with these environment variables; otherwise a `Local`."""
 
@@ -138,7 +148,7 @@ class Process:
             return self._pipe.recv()
         except EOFError:
             self.close()
-            raise SystemExit("a contestant's process has ended; its error is above") from None
+            raise Ended(self) from None
 
 
 def _serve(make: Make, checked: Make | None, pipe: Connection) -> None:
@@ -166,14 +176,35 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def running(contestants: Mapping[str, Callable[[], Local | Process]]) -> Iterator[dict[str, Local | Process]]:
-    """The contestants, started one after the other and ended at the end."""
+def running(
+    contestants: Mapping[str, Callable[[], Local | Process]], dispensable: Collection[str] = ()
+) -> Iterator[dict[str, Local | Process]]:
+    """The contestants, started one after the other and ended at the end; those that are `dispensable` may fail."""
     with ExitStack() as stack:
         started: dict[str, Local | Process] = {}
         for name, start in contestants.items():
-            started[name] = start()
+            try:
+                started[name] = start()
+            except Ended:
+                if name not in dispensable:
+                    raise
+                print(f"without {name}, whose process has ended; its error is above")
+                continue
             stack.callback(started[name].close)
         yield started
+
+
+def surviving(contestants: dict[str, Local | Process], dispensable: Collection[str], ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns, which is asked again without a contestant that is `dispensable` and whose process has ended."""
+    while True:
+        try:
+            return ask()
+        except Ended as error:
+            name = next(name for name, contestant in contestants.items() if contestant is error.contestant)
+            if name not in dispensable:
+                raise
+            print(f"without {name}, whose process has ended; its error is above")
+            del contestants[name]
 
 
 def check(contestants: Mapping[str, Local | Process], calls: int = 10) -> None:
@@ -246,7 +277,7 @@ def contest(
     checked: Entries | None = None,
     check: Callable[[Mapping[str, Local | Process]], None] = check,
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Check and time the contestants: seconds per step in each round, and until the first was done.
+    """Check and time the contestants: seconds per step in each round, and until the first was done. A peer that fails is left out.
 
     `checked` are those that are compared, with the sizes of the check; by default all as they are.
     """
@@ -261,9 +292,15 @@ def contest(
         for name, (peer, make) in entries.items()
         if peer in wanted - lacking.keys()
     }
-    with running(starts) as contestants:
-        check({name: c for name, c in contestants.items() if c.trains and (checked is None or name in checked)})
-        times = in_turn(contestants, options.rounds, options.calls, 0 if options.quick else 0.2)
+    peers = {name for name, (peer, _) in entries.items() if peer is not None}
+    with running(starts, peers) as contestants:
+
+        def compare() -> None:
+            check({name: c for name, c in contestants.items() if c.trains and (checked is None or name in checked)})
+
+        surviving(contestants, peers, compare)
+        pause = 0 if options.quick else 0.2
+        times = surviving(contestants, peers, lambda: in_turn(contestants, options.rounds, options.calls, pause))
         return times, {name: contestant.ready for name, contestant in contestants.items()}
 
 

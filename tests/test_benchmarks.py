@@ -177,6 +177,12 @@ def test_a_profile_accounts_for_the_whole_step(subject, tmp_path):
     assert ("sampling" in families) == (subject != "autoencoder")
 
 
+def test_a_profile_of_a_device_that_captures(strict, tmp_path, monkeypatch):
+    monkeypatch.setattr(strict, "captures", True)  # to be set back
+    families = run("profile", tmp_path, "rbm", "--device", "strict")["seconds"].keys()
+    assert {"products", "means", "sampling", "update", "batch", profile.OVERHEAD} <= families
+
+
 def test_a_profile_counts_the_calls_of_a_step_and_takes_its_watch_away():
     from ebm import machine
     from ebm.compute.gemm import gemm
@@ -215,6 +221,35 @@ def test_the_floor_has_the_products_of_the_step(monkeypatch):
     assert 0 <= len(step) - len(floor) <= 1
 
 
+def ending(place: Path) -> Contestant:
+    """One whose process ends at its second call, or where `place` is there already, at once."""
+
+    def call() -> None:
+        if place.exists():
+            os._exit(1)
+        place.touch()
+
+    return Contestant(call)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("peer", ["torch", None])
+def test_a_peer_whose_process_ends_is_left_out(at_once, peer, tmp_path, capsys):
+    place = tmp_path / "called"
+    if at_once:
+        place.touch()
+    options = SimpleNamespace(without=(), peers="torch", known=(), quick=False, rounds=2, calls=1)
+    entries = {"ours": (None, partial(Contestant, int)), "theirs": (peer, partial(ending, place))}
+    if peer is None:
+        with pytest.raises(SystemExit, match="a contestant's process has ended; its error is above"):
+            timing.contest(options, entries, check=lambda contestants: None)
+        return
+    times, ready = timing.contest(options, entries, check=lambda contestants: None)
+    assert {name: len(values) for name, values in times.items()} == {"ours": 2}
+    assert ready.keys() == {"ours"}
+    assert "without theirs, whose process has ended; its error is above" in capsys.readouterr().out
+
+
 def test_the_gpu_command_says_that_there_is_none(monkeypatch):
     from benchmarks import gpu
 
@@ -231,7 +266,11 @@ def test_the_gpu_command_is_rehearsed(tmp_path, capsys):
 
     written = tmp_path / "gpu.json"
     subjects = ("cd", "vae", "gan", "ais")
-    gpu.main(["--quick", "--device", "cpu", "--peers", "torch", "--only", *subjects, "--json", str(written)])
+    drawn = tmp_path / "gpu.png"
+    rehearsal = ["--quick", "--device", "cpu", "--peers", "torch", "--json", str(written), "--plot", str(drawn)]
+    gpu.main([*rehearsal, "--only", *subjects])
+    for subject in subjects:
+        assert imread(tmp_path / f"gpu-{subject}.png")[:, :, :3].std() > 0.02
     record = json.loads(written.read_text())
     assert record["seconds"].keys() == set(subjects)
     assert record["checks"]["cd"] == {"elsewhere": 0.0, "nodes": "no graph on a CPU"}
@@ -251,6 +290,42 @@ def test_a_step_that_is_elsewhere_on_the_device_is_refused(monkeypatch):
 
     with pytest.raises(SystemExit, match=r"of the weights are elsewhere on gpu than on the CPU; allowed are 1%"):
         gpu.check(training, "gpu")
+
+
+def test_the_nodes_of_a_step_at_the_end_of_an_epoch(strict, monkeypatch):
+    """The first batch of an epoch, of three batches here, can't be captured: the device refuses."""
+    from benchmarks import gpu
+
+    class Graph:
+        def __init__(self, replay: Any) -> None:
+            self.replay = replay
+
+        def launch(self) -> None:
+            self.replay()
+
+        def debug_dot_str(self) -> str:
+            return '"node_0"'
+
+    capture = strict.capture
+
+    def captured(function: Any) -> Any:
+        replay, result = capture(function)
+        return Graph(replay).launch, result
+
+    monkeypatch.setattr(strict, "capture", captured)
+    monkeypatch.setattr(Machine, "data", lambda self: np.random.default_rng(1).random((60, 30)).astype(np.float32))
+    assert gpu.check(partial(machines.training, SMALL), "strict")["nodes"] == 1
+
+
+def test_uncaptured_steps_leave_the_device_as_it_was(strict):
+    from benchmarks import gpu
+
+    plain = gpu.uncaptured(partial(machines.training, SMALL), {"device": "strict"})
+    syncs = strict.syncs
+    for _ in range(4):
+        plain.call()
+    assert strict.captures
+    assert strict.syncs == syncs
 
 
 @pytest.mark.parametrize("wrong", [False, True])

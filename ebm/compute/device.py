@@ -24,6 +24,8 @@ Array = Any
 # Buffers start on a cache line: vector loads never straddle one, and a BLAS picks the same code path in every run, which
 # bit-for-bit resumption relies on.
 ALIGNMENT = 64
+# A GPU's allocations are multiples of this, so that arrays of nearly one size share memory.
+_BLOCK = 512
 
 
 class MixedDevicesError(TypeError):
@@ -88,22 +90,21 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        # by size in bytes, each with the offset at which it is aligned
-        self.blocks: dict[int, list[tuple[np.ndarray, int]]] = {}
-        self.pool: Any = None  # a CuPy memory pool on the GPU
+        self.blocks: dict[int, list[tuple[Any, int]]] = {}
 
-    def block(self, size: int) -> tuple[np.ndarray, int]:
-        """Memory on the host that no array uses. Always the first there is, which the caches are likely to hold: with memory of its own
-        for each array, a PCD step of ten Gibbs steps took 26 MB."""
+    def block(self, size: int, make: Callable[[int], tuple[Any, int]]) -> tuple[Any, int]:
+        """Memory of so many bytes that no array uses, with an offset. Always the first there is, which the caches are likely to hold: with
+        memory of its own for each array, a PCD step of ten Gibbs steps took 26 MB."""
         blocks = self.blocks.setdefault(size, [])
         for block in blocks:
             if sys.getrefcount(block[0]) == 2:  # the list's and the argument's: arrays and their views hold it too
                 return block
-        blocks.append(_block(size))
+        blocks.append(make(size))
         return blocks[-1]
 
 
-def _block(size: int) -> tuple[np.ndarray, int]:
+def _aligned(size: int) -> tuple[np.ndarray, int]:
+    """Memory on the host, and where in it the first cache line starts."""
     memory = np.empty(size + ALIGNMENT, np.uint8)
     return memory, -memory.ctypes.data % ALIGNMENT
 
@@ -121,7 +122,7 @@ class _CPU(Device):
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         arena: Arena | None = getattr(self._local, "arena", None)
-        memory, offset = _block(size) if arena is None else arena.block(size)
+        memory, offset = _aligned(size) if arena is None else arena.block(size, _aligned)
         return np.ndarray(shape, dtype, memory, offset)
 
     def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
@@ -193,10 +194,15 @@ class _GPU(Device):
 
     @contextmanager
     def arena(self, buffers: Arena) -> Iterator[None]:
-        # A pool of its own returns the same blocks for the same requests, and lives as long as a graph captured over it.
-        if buffers.pool is None:
-            buffers.pool = self.xp.cuda.MemoryPool()
-        with self.xp.cuda.using_allocator(buffers.pool.malloc):
+        # Not a memory pool of CuPy's: that knows one stream a block, which is another for a capture, is never given back once there
+        # are graphs no longer (14.2), and gives back what live graphs replay into where memory runs short.
+        cuda = self.xp.cuda
+
+        def allocate(size: int) -> Any:
+            memory, _ = buffers.block(-(-size // _BLOCK) * _BLOCK, lambda rounded: (cuda.Memory(rounded), 0))
+            return cuda.MemoryPointer(memory, 0)
+
+        with cuda.using_allocator(allocate):
             yield
 
 

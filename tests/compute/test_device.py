@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,43 @@ def test_without_a_gpu(cupy_that_finds, found, message):
     assert get("auto") is CPU
     with pytest.raises(RuntimeError, match=message):
         get("gpu")
+
+
+def test_an_arena_of_a_gpu_hands_out_what_no_array_holds(cupy_that_finds):
+    """With memory and pointers as CuPy's: an array holds a pointer, a pointer its memory."""
+
+    class Memory:
+        def __init__(self, size):
+            self.size = size
+
+    class Pointer:
+        def __init__(self, memory, offset):
+            self.memory, self.offset = memory, offset
+
+    allocators = []
+
+    @contextmanager
+    def using_allocator(allocate):
+        allocators.append(allocate)
+        yield
+        allocators.pop()
+
+    cupy_that_finds(1)
+    gpu = get("gpu")
+    vars(gpu.xp.cuda).update(Memory=Memory, MemoryPointer=Pointer, using_allocator=using_allocator)
+    arena, passes = Arena(), []
+    for _ in range(3):
+        with gpu.arena(arena):
+            first, second, third = (allocators[-1](size) for size in (513, 1000, 2000))
+            assert [pointer.memory.size for pointer in (first, second, third)] == [1024, 1024, 2048]
+            assert first.memory is not second.memory
+            passes.append([id(pointer.memory) for pointer in (first, second, third)])
+            del first
+            assert id(allocators[-1](600).memory) == passes[-1][0]
+        del second, third
+    assert not allocators
+    assert passes[0] == passes[1] == passes[2]
+    assert {size: len(blocks) for size, blocks in arena.blocks.items()} == {1024: 2, 2048: 1}
 
 
 def test_with_a_gpu(cupy_that_finds):

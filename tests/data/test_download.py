@@ -3,10 +3,11 @@ import logging
 import logging.handlers
 import socket
 
-import pooch
 import pytest
 
 from ebm.data.download import DataFileError, Source, fetch
+
+pooch = pytest.importorskip("pooch", reason="pooch is not installed: no downloads")
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
