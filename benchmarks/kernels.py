@@ -24,7 +24,7 @@ from benchmarks.figures import bars, write_json
 from ebm.compute.device import CPU
 from ebm.compute.kernel import Kernel, registry
 
-_DTYPES = {"Floats": np.float32, "Doubles": np.float64, "Words": np.uint32, "Indices": np.int64}
+_DTYPES = {"Floats": np.float32, "Doubles": np.float64, "Words": np.uint32, "Halves": np.uint16, "Indices": np.int64}
 LONGEST = 100
 
 
@@ -49,6 +49,8 @@ def inputs(kernel: Kernel, rows: int, columns: int, weights: int) -> list[Any]:
         "second": lambda: rng.random(vector),
         "field": lambda: 4 * rng.standard_normal(states),
         **dict.fromkeys(("probability", "target"), lambda: rng.random(states)),
+        "words": lambda: rng.standard_normal(states).astype(np.float32).view(np.uint32),
+        "bits": lambda: np.zeros(states),
         "cumulative": lambda: rng.random(states).cumsum(axis=1),
         "lengths": lambda: rng.integers(0, LONGEST, rows),
         "longest": lambda: LONGEST,

@@ -21,7 +21,7 @@ from benchmarks.timing import Contestant, Entries, Training
 from ebm import CD, DBM, PCD, RBM
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
-from ebm.compute.gemm import Precision, gemm
+from ebm.compute.gemm import Precision, gemm, prepared
 from ebm.compute.graph import Graph
 from ebm.data.minibatches import Minibatches
 from ebm.learning import Step
@@ -112,7 +112,7 @@ def ours(machine: Machine, precision: Precision = None, device: str = "cpu") -> 
 
 
 def products_alone(machine: Machine, precision: Precision = None, device: str = "cpu") -> Contestant:
-    """The step's matrix products by `gemm`, on states that are on as often as the step's: the floor."""
+    """The step's matrix products by `gemm`, on states that are on as often as the step's, rounded before: the floor."""
     on = devices.get(device)
     rng = np.random.default_rng(2)
     w = [on.asarray(array) for array in machine.weights()]
@@ -128,6 +128,7 @@ def products_alone(machine: Machine, precision: Precision = None, device: str = 
 
     x, z = states(machine.batch), out(machine.batch)
     y, u = (x, z) if machine.chains is None else (states(machine.rows), out(machine.rows))
+    w, x, y = ([prepared(array, precision) for array in arrays] for arrays in (w, x, y))
 
     def floor() -> None:
         product = partial(gemm, precision=precision)

@@ -15,7 +15,7 @@ from benchmarks.machines import repeated
 from benchmarks.timing import Contestant, Entries, Training
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
-from ebm.compute.gemm import Precision, gemm
+from ebm.compute.gemm import Precision, gemm, prepared
 from ebm.compute.graph import Graph
 from ebm.data.minibatches import Minibatches
 from ebm.training import Adam
@@ -95,19 +95,21 @@ def ours(problem: Problem, precision: Precision = None, device: str = "cpu") -> 
 
 
 def products_alone(problem: Problem, precision: Precision = None, device: str = "cpu") -> Contestant:
-    """The step's matrix products by `gemm`: the floor."""
+    """The step's matrix products by `gemm`, of operands that were rounded before: the floor."""
     on, rng = devices.get(device), np.random.default_rng(0)
     weights = [on.asarray(w) for w, _ in problem.parameters()]
     gradients = [on.zeros(w.shape, w.dtype) for w in weights]
     below, above = ([on.asarray(rng.random((problem.batch, w.shape[k])), np.float32) for w in weights] for k in (0, 1))
+    w, x, y = ([prepared(array, precision) for array in arrays] for arrays in (weights, below, above))
+    up, down = ([on.zeros(array.shape, np.float32) for array in arrays] for arrays in (above, below))
 
     def floor() -> None:
-        for w, x, y in zip(weights, below, above, strict=True):
-            gemm(x, w, y, precision=precision)
-        for k in reversed(range(len(weights))):
-            gemm(below[k].T, above[k], gradients[k], precision=precision)
+        for k in range(len(w)):
+            gemm(x[k], w[k], up[k], precision=precision)
+        for k in reversed(range(len(w))):
+            gemm(x[k].T, y[k], gradients[k], precision=precision)
             if k:
-                gemm(above[k], weights[k].T, below[k], precision=precision)
+                gemm(y[k], w[k].T, down[k], precision=precision)
 
     return Contestant(partial(Graph(on), floor), wait=on.synchronize)
 

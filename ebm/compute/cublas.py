@@ -17,9 +17,10 @@ from .device import Array
 # What NVIDIA recommends for Hopper ("cublasSetWorkspace"); smaller devices need less.
 _WORKSPACE = 32 << 20
 _DEFAULT_ALGORITHM = -1
-# cudaDataType_t and cublasComputeType_t by dtype; the roundings of operands happen on the way into the tensor cores.
-_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
-_COMPUTE = {np.dtype(np.float32): 68, np.dtype(np.float64): 70, "bfloat16": 75, "tf32": 77}
+# cudaDataType_t by dtype, uint16 being the bits of bfloat16, and cublasComputeType_t; operands are rounded to TF32 on the way into the
+# tensor cores.
+_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.uint16): 14}
+_COMPUTE = {np.dtype(np.float32): 68, np.dtype(np.float64): 70, "tf32": 77}
 _local = threading.local()
 
 
@@ -27,8 +28,7 @@ def product(a: Array, b: Array, out: Array, alpha: float, beta: float, precision
     """out = alpha a b + beta out on the current stream, of arrays that `gemm` has checked."""
     cublas, handle = _handle()
     (n, k), m = a.shape, b.shape[1]
-    scalar = ctypes.c_float if a.dtype == np.float32 else ctypes.c_double
-    real = _TYPES[a.dtype]
+    scalar = ctypes.c_float if out.dtype == np.float32 else ctypes.c_double
     # cuBLAS counts by columns, and so sees transposes: out^T = b^T a^T
     a_plain, b_plain = a.flags.c_contiguous, b.flags.c_contiguous
     _check(
@@ -41,16 +41,16 @@ def product(a: Array, b: Array, out: Array, alpha: float, beta: float, precision
             k,
             ctypes.byref(scalar(alpha)),
             b.data.ptr,
-            real,
+            _TYPES[b.dtype],
             m if b_plain else k,
             a.data.ptr,
-            real,
+            _TYPES[a.dtype],
             k if a_plain else n,
             ctypes.byref(scalar(beta)),
             out.data.ptr,
-            real,
+            _TYPES[out.dtype],
             m,
-            _COMPUTE[precision or a.dtype],
+            _COMPUTE["tf32" if precision == "tf32" else out.dtype],
             _DEFAULT_ALGORITHM,
         ),
         "cublasGemmEx",

@@ -14,6 +14,7 @@ from numba import njit
 
 from . import blas, cublas
 from .device import CPU, Array, device_of
+from .kernels.rounding import halve
 
 Precision = Literal["bfloat16", "tf32"] | None
 
@@ -35,7 +36,7 @@ def gemm(
     no memory with them; all float32 or all float64. With beta = 0, what was in `out` doesn't matter.
 
     A `precision` rounds the elements of float32 operands, to nearest, ties to even: "bfloat16" to 8 bits of mantissa (7 of them
-    explicit), "tf32" to 11 (10); on a GPU as cuBLAS rounds them. Their products are summed in float32. For "bfloat16" an operand may be
+    explicit), "tf32" to 11 (10), on a GPU as cuBLAS rounds them. Their products are summed in float32. For "bfloat16" an operand may be
     rounded already, uint16 of `bfloat16_bits`. On a CPU that has instructions for bfloat16 (AVX512_BF16, AMX; they take subnormal
     numbers for zero), with MKL, it is the fastest product. Elsewhere on CPUs it is, as "tf32" always, the float32 product of rounded
     operands: no faster than without.
@@ -73,8 +74,8 @@ def gemm(
     elif device is CPU:
         _cpu_product(a, b, out, alpha, beta, precision)
     elif device.name == "gpu":
-        # float32 operands are rounded on their way into the tensor cores
-        a, b = (rounded(x, "bfloat16") if x.dtype == _BITS else x for x in (a, b))
+        if precision == "bfloat16":
+            a, b = bfloat16_bits(a), bfloat16_bits(b)
         cublas.product(a, b, out, alpha, beta, precision)
     else:
         if precision is not None:
@@ -165,7 +166,7 @@ def _sum_rows(a: Any, b: Any, out: Any, alpha: float, beta: float) -> None:  # p
 
 def prepared(array: Array, precision: Precision) -> Array:
     """`array` as an operand of several products: rounded once for all of them where `gemm` would do it in each."""
-    return bfloat16_bits(array) if precision == "bfloat16" and device_of(array) is CPU else array
+    return bfloat16_bits(array) if precision == "bfloat16" else array
 
 
 def rounded(array: Array, precision: Literal["bfloat16", "tf32"]) -> Array:
@@ -198,17 +199,9 @@ def bfloat16_bits(array: Array) -> Array:
         return array
     if not array.flags.c_contiguous:
         return bfloat16_bits(array.T).T
-    device = device_of(array)
-    if device is CPU:
-        out = CPU.empty(array.shape, _BITS)
-        _halve(array.view(np.uint32).reshape(-1), out.reshape(-1))
-        return out
-    # the quiet bit keeps a NaN whose other bits are all in the lower half
-    quiet = device.xp.isnan(array) * np.uint32(_QUIET)
-    return ((rounded(array, "bfloat16").view(np.uint32) | quiet) >> np.uint32(16)).astype(_BITS)
-
-
-_QUIET = 0x400000
+    bits = device_of(array).empty(array.shape, _BITS)
+    halve(array.view(np.uint32), bits)
+    return bits
 
 
 # Each step is cast, for Numba's sum of two uint32 is an uint64, with half as many lanes; NaN is found by a signed comparison,
@@ -226,16 +219,6 @@ def _round(bits: Any, out: Any, dropped: int) -> None:  # pragma: no cover
         x = bits[i]
         up = _u(_u(x + _u(half + _u(_u(x >> shift) & _u(1)))) & mask)
         out[i] = x if np.int32(x & _u(0x7FFFFFFF)) > np.int32(0x7F800000) else up
-
-
-@njit(nogil=True, cache=True)
-def _halve(bits: Any, out: Any) -> None:  # pragma: no cover
-    """As the array code in `bfloat16_bits`."""
-    for i in range(bits.size):
-        x = bits[i]
-        up = _u(x + _u(_u(0x7FFF) + _u(_u(x >> _u(16)) & _u(1))))
-        nan = np.int32(x & _u(0x7FFFFFFF)) > np.int32(0x7F800000)
-        out[i] = np.uint16(_u(_u(x | _u(_QUIET)) if nan else up) >> _u(16))
 
 
 @njit(nogil=True, cache=True)

@@ -13,6 +13,7 @@ annotation  Python, Numba                                CUDA C++
 `Floats`   float32 or float64 array, one dtype a call   `T*`
 `Doubles`  float64 array                                `double*`
 `Words`    uint32 array                                 `unsigned*`
+`Halves`   uint16 array                                 `unsigned short*`
 `Indices`  int64 array                                  `long long*`
 `int`      int                                          `long long`
 `float`    float                                        `double`
@@ -36,17 +37,23 @@ import numpy as np
 
 from .device import Array, Device, device_of
 
-Floats = Doubles = Words = Indices = Array
+Floats = Doubles = Words = Halves = Indices = Array
 
 _CUDA_TYPES = {
     "Floats": "T",
     "Doubles": "double",
     "Words": "unsigned",
+    "Halves": "unsigned short",
     "Indices": "long long",
     "int": "long long",
     "float": "double",
 }
-_FIXED = {"Doubles": np.dtype(np.float64), "Words": np.dtype(np.uint32), "Indices": np.dtype(np.int64)}
+_FIXED = {
+    "Doubles": np.dtype(np.float64),
+    "Words": np.dtype(np.uint32),
+    "Halves": np.dtype(np.uint16),
+    "Indices": np.dtype(np.int64),
+}
 # What a scalar may be, and what the Numba and the CUDA implementations get for it: one type each, or each would be compiled anew.
 _SCALARS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "int": (numbers.Integral, int, np.int64),

@@ -26,12 +26,16 @@ class HostLibrary:
         self.computed = []
 
     def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algo):
-        assert a_type == b_type == c_type
+        assert a_type == b_type == (14 if c_type == 0 and a_type == 14 else c_type)
         assert algo == -1
-        dtype, scalar = CODES[a_type]
+        dtype, scalar = CODES[c_type]
         alpha, beta = (ctypes.cast(x, ctypes.POINTER(scalar))[0] for x in (alpha, beta))
-        x = by_columns(a, *((k, m) if ta else (m, k)), lda, dtype)
-        y = by_columns(b, *((n, k) if tb else (k, n)), ldb, dtype)
+        x, y = (
+            by_columns(address, *shape, leading, np.uint16 if a_type == 14 else dtype)
+            for address, shape, leading in ((a, (k, m) if ta else (m, k), lda), (b, (n, k) if tb else (k, n), ldb))
+        )
+        if a_type == 14:
+            x, y = ((bits.astype(np.uint32) << 16).view(np.float32) for bits in (x, y))
         out = by_columns(c, m, n, ldc, dtype)
         out[...] = alpha * (x.T if ta else x) @ (y.T if tb else y) + beta * out
         self.computed.append(compute)
@@ -64,13 +68,16 @@ def test_rows_and_columns(dtype, transposed, monkeypatch):
 
 
 def test_precisions_are_kinds_of_computing(monkeypatch):
-    """By the numbers of cublas_api.h: float32, its fast forms by bfloat16 and TF32, float64."""
+    """By the numbers of cublas_api.h: float32, its fast form by TF32, float64; products of bfloat16 are summed in float32."""
     library = HostLibrary()
     monkeypatch.setattr(cublas, "_handle", lambda: (library, None))
-    for precision in (None, "bfloat16", "tf32"):
+    for precision in (None, "tf32"):
         cublas.product(*(OnDevice(np.ones((2, 2), np.float32)) for _ in range(3)), 1.0, 0.0, precision)
     cublas.product(*(OnDevice(np.ones((2, 2))) for _ in range(3)), 1.0, 0.0)
-    assert library.computed == [68, 75, 77, 70]
+    bits, out = np.full((2, 2), 0x3F80, np.uint16), np.ones((2, 2), np.float32)
+    cublas.product(OnDevice(bits), OnDevice(bits), OnDevice(out), 0.5, 3.0, "bfloat16")
+    np.testing.assert_array_equal(out, 0.5 * 2 + 3)
+    assert library.computed == [68, 77, 70, 68]
 
 
 def test_a_failure_says_so(monkeypatch):

@@ -61,7 +61,7 @@ def test_every_kernel_has_both_implementations():
         assert k.compiled is not None, f"{k.name} has no CPU implementation"
         assert k.compiled.targetoptions["nogil"], f"{k.name} holds up other threads"
         assert k.source is not None, f"{k.name} has no GPU implementation"
-        assert set(k.parameters.values()) <= {"Floats", "Doubles", "Words", "Indices", "int", "float"}
+        assert set(k.parameters.values()) <= {"Floats", "Doubles", "Words", "Halves", "Indices", "int", "float"}
         assert k.__doc__, f"{k.name} says nowhere what it computes"
 
 

@@ -161,6 +161,12 @@ VECTORS: dict[str, Any] = {"shapes": ((0,), (1,), (301,)), "more_shapes": ()}
 
 ROWS = {
     "random_words": Row(lambda rng, shape, dtype: {"out": out(shape, np.uint32), **address()}),
+    "halve": Row(
+        lambda rng, shape, dtype: {
+            "words": rng.integers(0, 2**32, shape, dtype=np.uint64).astype(np.uint32),
+            "bits": out(shape, np.uint16),
+        }
+    ),
     "uniform": Row(lambda rng, shape, dtype: {"out": out(shape, dtype), **address()}),
     "normal": Row(lambda rng, shape, dtype: {"out": out(shape, dtype), **address()}, ulps=6, more_shapes=((7,), (2, 3, 5))),
     "bernoulli": Row(
