@@ -292,9 +292,9 @@ def test_a_step_that_is_elsewhere_on_the_device_is_refused(monkeypatch):
         gpu.check(training, "gpu")
 
 
-def test_the_nodes_of_a_step_at_the_end_of_an_epoch(strict, monkeypatch):
-    """The first batch of an epoch, of three batches here, can't be captured: the device refuses."""
-    from benchmarks import gpu
+@pytest.fixture
+def drawn(strict: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The strict device, whose captured steps can be drawn, as CUDA's graphs."""
 
     class Graph:
         def __init__(self, replay: Any) -> None:
@@ -313,8 +313,23 @@ def test_the_nodes_of_a_step_at_the_end_of_an_epoch(strict, monkeypatch):
         return Graph(replay).launch, result
 
     monkeypatch.setattr(strict, "capture", captured)
+    return strict.name
+
+
+@pytest.mark.parametrize("device", ["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("subject", ["cd", "pcd", "dbm", "autoencoder", "vae", "gan"])
+def test_a_step_is_the_cpus_and_the_same_when_it_is_replayed(subject, device, drawn):
+    from benchmarks import gpu
+
+    assert gpu.check(gpu.subjects(True)[subject].training, device)["nodes"] > 0
+
+
+def test_the_nodes_of_a_step_at_the_end_of_an_epoch(drawn, monkeypatch):
+    """The first batch of an epoch, of three batches here, can't be captured: the device refuses."""
+    from benchmarks import gpu
+
     monkeypatch.setattr(Machine, "data", lambda self: np.random.default_rng(1).random((60, 30)).astype(np.float32))
-    assert gpu.check(partial(machines.training, SMALL), "strict")["nodes"] == 1
+    assert gpu.check(partial(machines.training, SMALL), drawn)["nodes"] == 1
 
 
 def test_uncaptured_steps_leave_the_device_as_it_was(strict):
