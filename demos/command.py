@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from neural.network import Network
 
 
-def arguments(doc: str | None, name: str) -> argparse.Namespace:
-    """`--out` (a folder, made here), `--quick` and `--device`, read from the command line."""
+def arguments(doc: str | None, name: str, tasks: Collection[str] = ()) -> argparse.Namespace:
+    """`--out` (a folder, made here), `--quick`, `--device` and `--only`, some of the `tasks`, none for all; read from the command line."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out") / name, help="folder for pictures and figures")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the training, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="a small part of the training, to see that it runs")
     parser.add_argument("--device", default="auto", help="cpu, gpu or auto")
+    parser.set_defaults(only=())
+    if tasks:
+        some = ", ".join(f'"{task}"' for task in tasks)
+        parser.add_argument("--only", nargs="+", choices=tasks, metavar="TASK", help=f"of {some}; without table and picture")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     return options
@@ -35,6 +39,7 @@ def completed(
 
     Stops the program where the file holds results of the other form, quick or long.
     """
+    tasks = {task: compute for task, compute in tasks.items() if task in (options.only or tasks)}
     path = options.out / f"{name}.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"quick": options.quick}
     if results["quick"] != options.quick:
