@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 from benchmarks import ais, autoencoder, machines, networks, timing, vae
 from benchmarks.figures import bars, table, write_json
 from benchmarks.machines import Machine, repeated
-from benchmarks.timing import Contestant, Entries, Make, Training
+from benchmarks.timing import Contestant, Entries, Make, Training, plainly
 from ebm.compute import device as devices
 from ebm.data.minibatches import Minibatches
 from ebm.training import Adam
@@ -179,16 +178,6 @@ def uncaptured(training: Callable[..., Training], options: Mapping[str, Any]) ->
             made()
 
     return Contestant(call, made.weights, made.wait)
-
-
-@contextmanager
-def plainly(device: Any) -> Iterator[None]:
-    """Within the block, nothing is captured or replayed."""
-    before, device.captures = device.captures, False
-    try:
-        yield
-    finally:
-        device.captures = before
 
 
 def check(training: Callable[..., Training], device: str) -> dict[str, Any]:

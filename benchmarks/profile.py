@@ -122,9 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=("bfloat16",), help="of the products, by default float32")
     parser.add_argument("--device", default="cpu", help="cpu or gpu")
     options = timing.parse(parser, arguments)
-    devices.get(options.device).captures = False  # a replayed step calls nothing that could be timed
     training = subjects(options.quick)[options.subject](precision=options.precision, device=options.device)
-    step, record = profile(training, options.rounds, options.calls)
+    with timing.plainly(devices.get(options.device)):  # a replayed step calls nothing that could be timed
+        step, record = profile(training, options.rounds, options.calls)
     parts = {key: seconds / options.calls for key, seconds in record.seconds.items()}
     whole = record.total / options.calls
     families = {what: sum(s for (k, _), s in parts.items() if k == what) for what, _ in parts}

@@ -64,6 +64,16 @@ class Training:
         return Contestant(self, self.weights, self.wait)
 
 
+@contextmanager
+def plainly(device: Any) -> Iterator[None]:
+    """Within the block, nothing is captured or replayed on a device."""
+    before, device.captures = device.captures, False
+    try:
+        yield
+    finally:
+        device.captures = before
+
+
 class Local:
     """A contestant in this process; `ready` are the seconds from nothing to the end of its first call, with compilation and imports.
 
@@ -185,10 +195,8 @@ def running(
         for name, start in contestants.items():
             try:
                 started[name] = start()
-            except Ended:
-                if name not in dispensable:
-                    raise
-                print(f"without {name}, whose process has ended; its error is above")
+            except Ended as error:
+                _dispense_with(name, dispensable, error)
                 continue
             stack.callback(started[name].close)
         yield started
@@ -201,10 +209,15 @@ def surviving(contestants: dict[str, Local | Process], dispensable: Collection[s
             return ask()
         except Ended as error:
             name = next(name for name, contestant in contestants.items() if contestant is error.contestant)
-            if name not in dispensable:
-                raise
-            print(f"without {name}, whose process has ended; its error is above")
+            _dispense_with(name, dispensable, error)
             del contestants[name]
+
+
+def _dispense_with(name: str, dispensable: Collection[str], error: Ended) -> None:
+    """Say that a contestant is left out, or raise the error where it must not be."""
+    if name not in dispensable:
+        raise error
+    print(f"without {name}, whose process has ended; its error is above")
 
 
 def check(contestants: Mapping[str, Local | Process], calls: int = 10) -> None:

@@ -260,7 +260,7 @@ def table(results: dict[str, Any], names: Sequence[str]) -> None:
 def main() -> None:
     """Everything that is not in the results yet; then the table."""
     options = arguments(__doc__, "dbm_mnist", tuple(RECIPES))
-    names = list(RECIPES)[:2] if options.quick else list(RECIPES)
+    names = list(options.only) or list(RECIPES)[: 2 if options.quick else None]
     tasks = {name: partial(run, name, options.quick, options.device, options.out) for name in names}
     results = completed(options, "dbm_mnist", tasks, lambda found: f"{found['test']:.2f} test nats, a lower bound")
     if not options.only:

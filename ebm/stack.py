@@ -53,7 +53,8 @@ class Stack:
                 )
         if self.passed == "samples" and self.layers:
             last = self.layers[-1]
-            if "seed" not in inspect.signature(last.transform).parameters:
+            takes = inspect.signature(last.transform).parameters.values()
+            if not any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in takes):
                 raise TypeError(f"found passed='samples' above {last!r}, whose transform takes no seed; write passed='means'")
         found = getattr(layer, "inputs", None)
         below = getattr(self.layers[-1], "outputs", None) if self.layers else None

@@ -59,9 +59,7 @@ class Classifier:
         dtype: Any = "float32",
         seed: int | None = 0,
     ) -> None:
-        self.classes, self.loss = positive("classes", classes, least=2), as_loss(loss, CategoricalCrossEntropy())
-        if not isinstance(self.loss, (CategoricalCrossEntropy, SquaredError)):
-            raise ValueError(f"found loss={loss}; expected CategoricalCrossEntropy(), or SquaredError() for comparison")
+        self._describe(classes, loss)
         given = [layer for layer in layers if isinstance(layer, Layer)]
         if not given and layers:
             sizes = [size for size in layers if not isinstance(size, Layer)]
@@ -81,8 +79,19 @@ class Classifier:
             raise ValueError(
                 f"found {given[-1]} at the end, which belongs to the loss, after a Dense layer that is added; leave it out"
             )
+        self._build(given, inputs, initial=initial, device=device, dtype=dtype, seed=seed)
+
+    def _describe(self, classes: int, loss: Loss | None) -> None:
+        self.classes, self.loss = positive("classes", classes, least=2), as_loss(loss, CategoricalCrossEntropy())
+        if not isinstance(self.loss, (CategoricalCrossEntropy, SquaredError)):
+            raise ValueError(f"found loss={loss}; expected CategoricalCrossEntropy(), or SquaredError() for comparison")
+
+    def _build(
+        self, layers: Sequence[Layer], inputs: int | Shape, *, initial: Initializer | None = None, **options: Any
+    ) -> None:
+        """The network of these layers and the top."""
         top = Dense(self.loss.width(self.classes), initial=initial or Glorot())
-        self.network = Network([*given, top], inputs, device=device, dtype=dtype, seed=seed)
+        self.network = Network([*layers, top], inputs, **options)
 
     @classmethod
     def on(
@@ -118,14 +127,10 @@ class Classifier:
         if len(source.layers[model.depth - 1].outputs or ()) > 1:
             layers.append(Reshape(model.outputs))
             numbers.append(-1)
-        found = cls(
-            layers,
-            classes,
-            inputs=source.inputs,
-            loss=loss,
-            device=source.device,
-            dtype=source.dtype,
-            seed=source.seed if seed is None else seed,
+        found = cls.__new__(cls)
+        found._describe(classes, loss)
+        found._build(
+            layers, source.inputs, device=source.device, dtype=source.dtype, seed=source.seed if seed is None else seed
         )
         for k, number in enumerate(numbers):
             if number >= 0:

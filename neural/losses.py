@@ -47,8 +47,8 @@ class Loss(ABC):
         except ValueError as error:
             if not math.isfinite(low):
                 raise
-            name = type(self).__name__
-            raise ValueError(f"{name} is for targets in [{low:g}, {high:g}], SquaredError for any numbers: {error}") from error
+            what = f"{type(self).__name__} is for targets in [{low:g}, {high:g}], SquaredError for any numbers"
+            raise ValueError(f"{what}: {error}") from error
 
     @property
     def range(self) -> tuple[float, float]:

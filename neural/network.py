@@ -50,7 +50,7 @@ class Network:
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"found dtype={dtype!r}; expected 'float32' or 'float64'")
         sizes = (inputs,) if isinstance(inputs, (int, np.integer)) else tuple(inputs)
-        self.inputs: Shape = tuple(positive("inputs", int(size)) for size in sizes)
+        self.inputs: Shape = tuple(positive("inputs", size) for size in sizes)
         described = list(layers)
         if not described:
             raise ValueError("found no layers; expected at least one")

@@ -177,10 +177,10 @@ def test_a_profile_accounts_for_the_whole_step(subject, tmp_path):
     assert ("sampling" in families) == (subject != "autoencoder")
 
 
-def test_a_profile_of_a_device_that_captures(strict, tmp_path, monkeypatch):
-    monkeypatch.setattr(strict, "captures", True)  # to be set back
+def test_a_profile_of_a_device_that_captures(strict, tmp_path):
     families = run("profile", tmp_path, "rbm", "--device", "strict")["seconds"].keys()
     assert {"products", "means", "sampling", "update", "batch", profile.OVERHEAD} <= families
+    assert strict.captures
 
 
 def test_a_profile_counts_the_calls_of_a_step_and_takes_its_watch_away():

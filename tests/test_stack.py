@@ -84,9 +84,16 @@ class Means:
         return data
 
 
+class AnyOptions(Means):
+    def transform(self, data, **options):
+        return data
+
+
 def test_layers_that_draw_no_samples_pass_up_means_only():
     layers = [Means(), Means()]
     Stack(layers)
+    Stack([Scale(2), *layers[1:]], passed="samples")
+    Stack([AnyOptions(), *layers[1:]], passed="samples")
     with pytest.raises(
         TypeError, match=r"found passed='samples' above .*, whose transform takes no seed; write passed='means'"
     ):

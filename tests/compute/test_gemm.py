@@ -281,6 +281,18 @@ def test_what_the_cpu_can_decides_on_the_product_of_bfloat16(features, expected,
         assert (np.dtype(np.uint16) in found.functions) is expected
 
 
+@pytest.mark.parametrize(("precision", "expected"), [(None, np.float32), ("tf32", np.float32), ("bfloat16", np.uint16)])
+def test_a_gpu_multiplies_operands_of_the_precision(precision, expected, strict, monkeypatch):
+    """cuBLAS would multiply float32 operands in float32."""
+    told = []
+    monkeypatch.setattr(strict, "name", "gpu")
+    monkeypatch.setattr(module.cublas, "product", lambda a, b, *rest: told.append((a.dtype, b.dtype, rest[-1])))
+    a, b = (strict.asarray(np.ones(shape, np.float32)) for shape in ((3, 4), (4, 5)))
+    gemm(a, b, precision=precision)
+    gemm(module.prepared(a, precision), b, precision=precision)
+    assert told == [(np.dtype(expected), np.dtype(expected), precision)] * 2
+
+
 @pytest.mark.parametrize(("precision", "expected"), [(None, False), ("tf32", False), ("bfloat16", True)])
 def test_only_what_bfloat16_rounds_can_be_prepared(precision, expected):
     array = np.ones((3, 4), np.float32)

@@ -68,6 +68,13 @@ def test_dropout_comes_after_each_activation():
     assert [type(layer).__name__ for layer in found][:3] == ["Dense", "UnitMean", "Dropout"]
 
 
+def test_a_code_of_shares_carries_a_classifier():
+    """Though layers that end with a softmax are taken for a mistake where they are given by themselves."""
+    source = Autoencoder([64, 20, 10], code=Softmax(), device="cpu")
+    model = Classifier.on(source, 10)
+    assert [type(layer).__name__ for layer in model.network.layers] == ["Dense", "Sigmoid", "Dense", "Softmax", "Dense"]
+
+
 def test_images_are_flattened_before_the_top():
     source = Autoencoder([Conv2D(4, 2, stride=2), ReLU()], [ConvTranspose2D(1, 2, stride=2)], inputs=(8, 8, 1), device="cpu")
     model = Classifier.on(source, 10, seed=1)
