@@ -539,8 +539,7 @@ BAD = [
     ("Classifier", {"activation": "sinus"}, "found activation 'sinus'"),
     ("Classifier", {"dropout": 1.0}, "'dropout' parameter of Classifier must be"),
     ("Classifier", {"top_epochs": -1}, "'top_epochs' parameter of Classifier must be"),
-    # refused before it is trained for so long
-    ("Classifier", {"hidden": DBM((4, 3, 2), epochs=10**6)}, r"a DBM of two hidden layers.*DBM\(\(100, 100\)\)"),
+    ("Classifier", {"hidden": DBM((4, 3, 2), epochs=1, pretrain_epochs=1)}, r"a DBM of two hidden layers.*DBM\(\(100, 100\)\)"),
 ]
 
 
@@ -552,6 +551,14 @@ def test_parameters_are_checked_when_fitting(name, parameters, message):
     with pytest.raises(ValueError, match=message):
         estimator.fit(grey(), LABELS)
     assert model_of(estimator) is before
+
+
+def test_a_machine_that_does_not_unroll_is_refused_before_it_is_trained(monkeypatch):
+    trained = []
+    monkeypatch.setattr(DBM, "_learn", lambda self, X: trained.append(X))
+    with pytest.raises(ValueError, match="expected a DBM of two hidden layers"):
+        small("Classifier").set_params(hidden=DBM((4, 3, 2))).fit(grey(), LABELS)
+    assert not trained
 
 
 def test_optimizers_given_as_classes_are_refused():
