@@ -10,7 +10,7 @@ $(VENV)/installed: pyproject.toml
 
 .PHONY: test check demo clean
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -30,6 +30,9 @@ def _numba_cache() -> Path:
 
 # Before Numba is imported, and for the processes that tests start.
 os.environ["NUMBA_CACHE_DIR"] = str(_numba_cache())
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # pools of threads in several workers wait for each other's cores; before NumPy is imported
+    os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
 
 def pytest_configure(config: pytest.Config) -> None:

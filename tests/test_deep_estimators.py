@@ -283,7 +283,7 @@ def test_a_sparse_matrix_with_values_stored_twice_is_clipped_after_they_are_adde
         (DBM, {"verbose": -1}, "'verbose' parameter of DBM must be"),
         (DBM, {"learning": CD(), "pretrain_epochs": 0}, "it is a rule for one hidden layer"),
     ],
-    ids=str,
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else getattr(value, "__name__", value),
 )
 def test_parameters_are_checked_when_fitting(template: Any, parameters: dict[str, Any], message: str) -> None:
     model = small(template).fit(grey())

@@ -343,7 +343,7 @@ def test_rows_must_be_states(kind: Any, value: float, message: str, call: str) -
         ({"visible": "Gaussian", "binarization": "stochastic"}, "only binary units have it"),
         ({"visible": "Gaussian", "hidden": lambda width: 2}, "expected a function of the width"),
     ],
-    ids=str,
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
 )
 def test_parameters_are_checked_when_fitting(parameters: dict[str, Any], message: str) -> None:
     X = states(parameters.get("visible"))

@@ -543,7 +543,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "parameters", "message"), BAD, ids=str)
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"), BAD, ids=lambda value: ",".join(value) if isinstance(value, dict) else value
+)
 def test_parameters_are_checked_when_fitting(name, parameters, message):
     estimator = small(name).fit(grey(), LABELS)
     before = model_of(estimator)
