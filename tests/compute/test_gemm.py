@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
+import time
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,45 @@ def test_only_small_products_bypass_the_library(monkeypatch):
     for n in (64, 65):
         gemm(np.ones((n, 64), np.float32), np.ones((64, 64), np.float32))
     assert called == [(65, 64)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["gradient", "back", "forward"])
+def test_saturated_units_are_not_multiplied_slowly(dtype, kind):
+    """Products of means and slopes near the root of the smallest normal number were subnormal: a hundred times as slow."""
+    rng = np.random.default_rng(0)
+    rows, wide, narrow = (rng.random(shape).astype(dtype) for shape in ((100, 784), (100, 512), (784, 512)))
+    tiny = np.sqrt(np.finfo(dtype).tiny) / 1000
+    a, b = {"gradient": (rows.T, wide), "back": (wide, narrow.T), "forward": (rows, narrow)}[kind]
+
+    def seconds(a: np.ndarray, b: np.ndarray) -> float:
+        out, best = np.zeros((a.shape[0], b.shape[1]), dtype), np.inf
+        for _ in range(5):
+            start = time.perf_counter()
+            gemm(a, b, out)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    # the weights of a pass back or forward are no smaller than usual
+    slow = (a.dtype.type(tiny) * a, b.dtype.type(tiny) * b) if kind == "gradient" else (a.dtype.type(tiny) * a, b)
+    assert seconds(*slow) < 20 * seconds(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_too_small_is_zero_where_rows_are_summed_or_passed_back(place, dtype):
+    root = float(np.sqrt(np.finfo(dtype).tiny))
+    values = np.array([0, -0.0, root, -root, root * (1 - 1e-6), -root / 2, 1, -3], dtype)
+    states, ones = np.tile(values, (3, 1)), np.ones((3, 2), dtype)
+    kept = np.where(abs(values) < root, 0, values) if place is CPU else values
+    for a, b, want in (
+        (states.T, ones, np.tile(3 * kept, (2, 1)).T),
+        (ones.T, states, np.tile(3 * kept, (2, 1))),
+        (states, np.eye(8, dtype=dtype), states),  # forward nothing is lost
+    ):
+        host = [place.asarray(x) if x.flags.c_contiguous else place.asarray(x.T).T for x in (a, b)]
+        np.testing.assert_array_equal(place.to_host(gemm(*host)), want)
+    states[0, 0] = np.nan
+    assert np.isnan(place.to_host(gemm(place.asarray(states).T, place.asarray(ones)))[0]).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
