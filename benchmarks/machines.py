@@ -21,7 +21,7 @@ from benchmarks.timing import Contestant, Entries, Training
 from ebm import CD, DBM, PCD, RBM
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
-from ebm.compute.gemm import Precision, gemm, prepared
+from ebm.compute.gemm import Precision, bfloat16_bits, gemm, prepared
 from ebm.compute.graph import Graph
 from ebm.data.minibatches import Minibatches
 from ebm.learning import Step
@@ -111,8 +111,13 @@ def ours(machine: Machine, precision: Precision = None, device: str = "cpu") -> 
     return training(machine, precision, device).contestant()
 
 
+def operand(array: Any, precision: Precision) -> Any:
+    """A left operand, on a GPU rounded before."""
+    return bfloat16_bits(array) if precision == "bfloat16" and devices.device_of(array) is not CPU else array
+
+
 def products_alone(machine: Machine, precision: Precision = None, device: str = "cpu") -> Contestant:
-    """The step's matrix products by `gemm`, on states that are on as often as the step's, rounded before: the floor."""
+    """The step's matrix products by `gemm`, on states that are on as often as the step's, with weights prepared before: the floor."""
     on = devices.get(device)
     rng = np.random.default_rng(2)
     w = [on.asarray(array) for array in machine.weights()]
@@ -128,22 +133,23 @@ def products_alone(machine: Machine, precision: Precision = None, device: str = 
 
     x, z = states(machine.batch), out(machine.batch)
     y, u = (x, z) if machine.chains is None else (states(machine.rows), out(machine.rows))
-    w, x, y = ([prepared(array, precision) for array in arrays] for arrays in (w, x, y))
+    up, down = zip(*(prepared(array, precision) for array in w), strict=True)
+    x, y = ([operand(array, precision) for array in arrays] for arrays in (x, y))
 
     def floor() -> None:
         product = partial(gemm, precision=precision)
-        product(x[0], w[0], z[1])
+        product(x[0], up[0], z[1])
         if len(w) > 1:
-            product(x[1], w[1], z[2])
+            product(x[1], up[1], z[2])
             for _ in range(machine.sweeps):
-                product(x[2], w[1].T, z[1])
-                product(x[1], w[1], z[2])
+                product(x[2], down[1], z[1])
+                product(x[1], up[1], z[2])
         for _ in range(machine.steps):
-            product(y[1], w[0].T, u[0])
-            product(y[0], w[0], u[1])
+            product(y[1], down[0], u[0])
+            product(y[0], up[0], u[1])
             if len(w) > 1:
-                product(y[1], w[1], u[2])
-                product(y[2], w[1].T, u[1])
+                product(y[1], up[1], u[2])
+                product(y[2], down[1], u[1])
         for k, gradient in enumerate(gradients):
             product(x[k].T, x[k + 1], gradient, beta=MOMENTUM)
             product(y[k].T, y[k + 1], gradient, beta=1.0)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.machines import repeated
+from benchmarks.machines import operand, repeated
 from benchmarks.timing import Contestant, Entries, Training
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
@@ -95,12 +95,13 @@ def ours(problem: Problem, precision: Precision = None, device: str = "cpu") -> 
 
 
 def products_alone(problem: Problem, precision: Precision = None, device: str = "cpu") -> Contestant:
-    """The step's matrix products by `gemm`, of operands that were rounded before: the floor."""
+    """The step's matrix products by `gemm`, with weights prepared before: the floor."""
     on, rng = devices.get(device), np.random.default_rng(0)
     weights = [on.asarray(w) for w, _ in problem.parameters()]
     gradients = [on.zeros(w.shape, w.dtype) for w in weights]
     below, above = ([on.asarray(rng.random((problem.batch, w.shape[k])), np.float32) for w in weights] for k in (0, 1))
-    w, x, y = ([prepared(array, precision) for array in arrays] for arrays in (weights, below, above))
+    w, w_t = zip(*(prepared(array, precision) for array in weights), strict=True)
+    x, y = ([operand(array, precision) for array in arrays] for arrays in (below, above))
     up, down = ([on.zeros(array.shape, np.float32) for array in arrays] for arrays in (above, below))
 
     def floor() -> None:
@@ -109,7 +110,7 @@ def products_alone(problem: Problem, precision: Precision = None, device: str = 
         for k in reversed(range(len(w))):
             gemm(x[k].T, y[k], gradients[k], precision=precision)
             if k:
-                gemm(y[k], w[k].T, down[k], precision=precision)
+                gemm(y[k], w_t[k], down[k], precision=precision)
 
     return Contestant(partial(Graph(on), floor), wait=on.synchronize)
 

@@ -139,9 +139,9 @@ class BoltzmannMachine:
 
     def _join(self, precision: Precision = None) -> None:
         """For each layer its neighbors and the weights from them, prepared for products of a `precision`."""
-        joined = [(c, prepared(c.weights, precision)) for c in self.connections]
+        joined = [(c, *prepared(c.weights, precision)) for c in self.connections]
         self._joined = [
-            [(c.upper, w.T) for c, w in joined if c.lower == i] + [(c.lower, w) for c, w in joined if c.upper == i]
+            [(c.upper, down) for c, _, down in joined if c.lower == i] + [(c.lower, up) for c, up, _ in joined if c.upper == i]
             for i in range(len(self.layers))
         ]
 
@@ -234,7 +234,7 @@ class BoltzmannMachine:
             for c in self.connections
             if c.lower in number and c.upper in number
         ]
-        machine._join()
+        machine._joined = [[(number[j], w) for j, w in self._joined[i] if j in number] for i in rest]
         return machine
 
     @property

@@ -349,6 +349,19 @@ def test_a_prepared_machine_has_the_fields_of_the_weights_as_they_were():
     assert ready.parameters is model.parameters
 
 
+def test_what_is_given_a_prepared_machine_s_layers_is_prepared_too():
+    """Each sweep of mean field rounded the weights again."""
+    rng = np.random.default_rng(3)
+    model = BoltzmannMachine([30, 20, 10, 5], device="cpu", seed=3, precision="bfloat16")
+    states = [rng.random((4, layer.units.size), np.float32) for layer in model.layers]
+    rest = model.prepared().given([states[0], None, None, None])
+    before = [rest.field(i, states[1:]) for i in range(3)]
+    for connection in model.connections:
+        connection.weights[...] *= 2
+    for i in range(3):
+        np.testing.assert_array_equal(rest.field(i, states[1:]), before[i])
+
+
 @pytest.mark.parametrize("precision", [None, "bfloat16", "tf32"])
 def test_a_rule_sees_the_weights_of_its_step(precision):
     model = BoltzmannMachine([6, 5], device="cpu", precision=precision)

@@ -17,8 +17,7 @@ _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 @dataclass(frozen=True)
 class Library:
-    """A BLAS: its name, and its product for each dtype of operands. Those of uint16 are the bits of bfloat16, their product is float32;
-    it is here where the CPU has instructions for it."""
+    """A BLAS: its name, and its product for each dtype."""
 
     name: str
     functions: dict[np.dtype, Any]
@@ -67,19 +66,8 @@ def find_mkl() -> Library | None:
         if sys.platform == "linux":
             # GNU's OpenMP is the runtime that is always there, and the one that other packages in the process share.
             mkl.MKL_Set_Threading_Layer(3)
-        functions = _declared(mkl.cblas_sgemm, mkl.cblas_dgemm, ctypes.c_int32)
-        if has_bfloat16() and hasattr(mkl, "cblas_gemm_bf16bf16f32"):  # since MKL 2020
-            functions[np.dtype(np.uint16)] = _declare(mkl.cblas_gemm_bf16bf16f32, ctypes.c_float, ctypes.c_int32)
-        return Library("mkl", functions)
+        return Library("mkl", _declared(mkl.cblas_sgemm, mkl.cblas_dgemm, ctypes.c_int32))
     return None
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16, AVX512_BF16 or AMX."""
-    from llvmlite.binding import get_host_cpu_features
-
-    features = get_host_cpu_features()
-    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
 def find_numpy() -> Library | None:

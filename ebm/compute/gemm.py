@@ -1,8 +1,8 @@
 """One matrix product for everything: out = alpha a b + beta out, in the BLAS that is there.
 
-On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings (see `blas`). Only one of them ever runs on
-several threads, and the kernels are serial: two thread pools that wait actively for work take each other's cores (ten times slower,
-measured).
+On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings (see `blas`), and for bfloat16 our own product
+where the CPU has AMX (see `tiles`). Only the BLAS ever runs on several threads: two thread pools that wait actively for work take each
+other's cores (ten times slower, measured).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numba import njit
 
-from . import blas, cublas
+from . import blas, cublas, tiles
 from .device import CPU, Array, device_of
 from .kernels.rounding import halve
+from .tiles import Tiled
 
 Precision = Literal["bfloat16", "tf32"] | None
 
@@ -28,7 +29,7 @@ PRECISIONS = tuple(_DROPPED)
 
 
 def gemm(
-    a: Array, b: Array, out: Array | None = None, alpha: float = 1.0, beta: float = 0.0, precision: Precision = None
+    a: Array, b: Array | Tiled, out: Array | None = None, alpha: float = 1.0, beta: float = 0.0, precision: Precision = None
 ) -> Array:
     """out = alpha a b + beta out.
 
@@ -37,15 +38,16 @@ def gemm(
 
     A `precision` rounds the elements of float32 operands, to nearest, ties to even: "bfloat16" to 8 bits of mantissa (7 of them
     explicit), "tf32" to 11 (10), on a GPU as cuBLAS rounds them. Their products are summed in float32. For "bfloat16" an operand may be
-    rounded already, uint16 of `bfloat16_bits`. On a CPU that has instructions for bfloat16 (AVX512_BF16, AMX; they take subnormal
-    numbers for zero), with MKL, it is the fastest product. Elsewhere on CPUs it is, as "tf32" always, the float32 product of rounded
-    operands: no faster than without.
+    rounded already, uint16 of `bfloat16_bits`, and `b` what `prepared` returns. On a CPU with AMX, whose products take subnormal numbers
+    for zero, it is the fastest product. On other CPUs it is, as "tf32" always, the float32 product of rounded operands: no faster than
+    without.
 
     On a CPU, what is below 2^-63 in float32 (2^-511 in float64) counts as zero in large products with a transpose, except in a transposed
     `b`, which are weights: see `_without_tiny`.
 
     Raises `TypeError` for other or mixed dtypes, `ValueError` for shapes or strides that don't fit, `MixedDevicesError`.
     """
+    right, b, kind = (b, b.source, _BITS) if isinstance(b, Tiled) else (b, b, b.dtype)
     device = device_of(a, b) if out is None else device_of(a, b, out)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"gemm: found shapes {a.shape} and {b.shape}; expected (n, k) and (k, m)")
@@ -59,12 +61,12 @@ def gemm(
             f"{(a.shape[0], b.shape[1])}"
         )
     if precision is None:
-        if a.dtype not in _DTYPES or b.dtype != a.dtype or out.dtype != a.dtype:
-            raise TypeError(f"gemm: found dtypes {a.dtype}, {b.dtype}, {out.dtype}; expected all float32 or all float64")
-    elif out.dtype != np.float32 or not all(x.dtype in _OPERANDS.get(precision, ()) for x in (a, b)):
+        if a.dtype not in _DTYPES or kind != a.dtype or out.dtype != a.dtype:
+            raise TypeError(f"gemm: found dtypes {a.dtype}, {kind}, {out.dtype}; expected all float32 or all float64")
+    elif out.dtype != np.float32 or not {a.dtype, kind} <= set(_OPERANDS.get(precision, ())):
         raise TypeError(
-            f"gemm: found precision={precision!r} with {a.dtype}, {b.dtype}, {out.dtype}; expected 'bfloat16' or 'tf32' with "
-            f"float32, 'bfloat16' also with operands of bfloat16_bits, or None"
+            f"gemm: found precision={precision!r} with {a.dtype}, {kind}, {out.dtype}; expected 'bfloat16' or 'tf32' with "
+            f"float32, 'bfloat16' also with operands of bfloat16_bits or prepared ones, or None"
         )
     if not all(x.flags.c_contiguous or x.T.flags.c_contiguous for x in (a, b)):
         raise ValueError(
@@ -75,7 +77,7 @@ def gemm(
     if a.shape[1] == 0:
         out[...] = beta * out if beta else 0
     elif device is CPU:
-        _cpu_product(a, b, out, alpha, beta, precision)
+        _cpu_product(a, right, out, alpha, beta, precision)
     elif device.name == "gpu":
         if precision == "bfloat16":
             a, b = bfloat16_bits(a), bfloat16_bits(b)
@@ -101,21 +103,24 @@ _SMALL = 1 << 18
 _SPARSE = 1 / 6
 
 
-def _cpu_product(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, precision: Precision) -> None:
-    large = a.size * b.shape[1] > _SMALL
-    found = blas.library() if large else None
-    direct = precision == "bfloat16" and found is not None and _BITS in found.functions
+def _cpu_product(a: np.ndarray, b: Any, out: np.ndarray, alpha: float, beta: float, precision: Precision) -> None:
+    if precision == "bfloat16" and tiles.available():
+        # what is rounded already is rounded to itself
+        a, b = (rounded(x, precision) if not isinstance(x, Tiled) and x.dtype == _BITS else x for x in (a, b))
+        tiles.product(a, b, out, alpha, beta)
+        return
     if precision is not None:
-        a, b = (bfloat16_bits(x) if direct else rounded(x, precision) for x in (a, b))
-    plain = b.flags.c_contiguous
-    if large and not direct:
+        a, b = rounded(a, precision), rounded(b, precision)
+    large, plain = a.size * b.shape[1] > _SMALL, b.flags.c_contiguous
+    if large:
         if a.flags.c_contiguous and plain:
             if _count(a) < _SPARSE * a.size:
                 _sum_rows(a, b, out, alpha, beta)
                 return
         else:
             a, b = _without_tiny(a), _without_tiny(b) if plain else b
-    (found or _array_product)(a, b, out, alpha, beta)
+    library = blas.library() if large else None
+    (library or _array_product)(a, b, out, alpha, beta)
 
 
 def _array_product(a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
@@ -208,9 +213,15 @@ def _sum_rows(a: Any, b: Any, out: Any, alpha: float, beta: float) -> None:  # p
                 o[c] += p * bi[c]
 
 
-def prepared(array: Array, precision: Precision) -> Array:
-    """`array` as an operand of several products: rounded once for all of them where `gemm` would do it in each."""
-    return bfloat16_bits(array) if precision == "bfloat16" else array
+def prepared(array: Array, precision: Precision) -> tuple[Any, Any]:
+    """`array` and its transpose as right operands of several products: rounded and laid out once for all of them where `gemm` would do it
+    in each. What becomes of the array later doesn't matter to them, where there is a precision."""
+    if precision != "bfloat16":
+        return array, array.T
+    if device_of(array) is CPU and tiles.available():
+        return tiles.tiled(array), tiles.tiled(array.T)
+    bits = bfloat16_bits(array)
+    return bits, bits.T
 
 
 def rounded(array: Array, precision: Literal["bfloat16", "tf32"]) -> Array:

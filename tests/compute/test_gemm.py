@@ -5,37 +5,35 @@ from __future__ import annotations
 import importlib
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ebm.compute import blas
+from ebm.compute import blas, tiles
 from ebm.compute.device import CPU, MixedDevicesError, get
 
 # `import ... as` would give the function where a package offers it under the module's name
 module = importlib.import_module("ebm.compute.gemm")
 gemm, rounded, bfloat16_bits = module.gemm, module.rounded, module.bfloat16_bits
-LIBRARIES = ["mkl", "mkl with bfloat16", "numpy"]
+LIBRARIES = {"mkl": blas.find_mkl, "numpy": blas.find_numpy, "array": lambda: None, "amx": blas.library}
+AMX = tiles.available()
 
 
-def find(name: str, monkeypatch: pytest.MonkeyPatch) -> blas.Library:
-    """A library that is here, after the CPU was told which instructions it has."""
-    monkeypatch.setattr(blas, "has_bfloat16", lambda: name == "mkl with bfloat16")
-    found = blas.find_numpy() if name == "numpy" else blas.find_mkl()
-    if not found:
-        pytest.skip(f"there is no {name} BLAS to call")
-    return found
-
-
-@pytest.fixture(params=[*LIBRARIES, "array", "strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture(params=[*LIBRARIES, "strict", pytest.param("gpu", marks=pytest.mark.gpu)])
 def place(request, monkeypatch) -> Any:
     """The device, after `gemm` on the CPU was made to use the library in question."""
     if request.param == "strict":
         return request.getfixturevalue("strict")
     if request.param == "gpu":
         return get("gpu")
-    found = find(request.param, monkeypatch) if request.param in LIBRARIES else None
+    found = LIBRARIES[request.param]()
+    if request.param == "amx" and not AMX:
+        pytest.skip("this CPU has no AMX")
+    if request.param in ("mkl", "numpy") and not found:
+        pytest.skip(f"there is no {request.param} BLAS to call")
+    monkeypatch.setattr(tiles, "available", lambda: request.param == "amx")
     monkeypatch.setattr(blas, "library", lambda: found)
     monkeypatch.setattr(module, "_SMALL", 0)  # small products too
     return CPU
@@ -90,7 +88,7 @@ def test_saturated_units_are_not_multiplied_slowly(dtype, kind):
 
     def seconds(a: np.ndarray, b: np.ndarray) -> float:
         out, best = np.zeros((a.shape[0], b.shape[1]), dtype), np.inf
-        for _ in range(5):
+        for _ in range(20):
             start = time.perf_counter()
             gemm(a, b, out)
             best = min(best, time.perf_counter() - start)
@@ -285,40 +283,119 @@ def test_the_product_is_that_of_rounded_operands(place, precision, transposed_a,
     assert (abs(round_a @ round_b - exact_a @ exact_b) > 20 * unit).any(), "and here that makes a difference"
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_bits_go_to_a_library_that_has_a_product_for_them(fast, monkeypatch):
+@pytest.mark.parametrize("amx", [False, True])
+def test_products_of_bfloat16_go_where_they_are_fast(amx, monkeypatch):
     called = []
-
-    class Spy(blas.Library):
-        def __call__(self, *arguments):
-            called.append([x.dtype.name for x in arguments[:2]])
-
-    functions = dict.fromkeys([np.dtype(np.float32), *([np.dtype(np.uint16)] if fast else [])])
-    monkeypatch.setattr(blas, "library", lambda: Spy("spy", functions))
+    monkeypatch.setattr(tiles, "available", lambda: amx)
+    monkeypatch.setattr(tiles, "product", lambda a, b, *_: called.append(f"amx {a.dtype} {b.dtype}"))
+    monkeypatch.setattr(module, "_sum_rows", lambda a, b, *_: called.append("sum"))
+    monkeypatch.setattr(blas, "library", lambda: lambda a, b, *_: called.append(f"blas {a.dtype} {b.dtype}"))
     ones, few = np.ones((100, 100), np.float32), np.eye(100, dtype=np.float32)
-    summed = []
-    monkeypatch.setattr(module, "_sum_rows", lambda *arguments: summed.append(arguments[1].dtype.name))
-    for a, b in ((ones, ones), (ones, bfloat16_bits(ones).T), (few, ones), (few, bfloat16_bits(ones))):
+    for a, b in ((ones, ones), (ones, bfloat16_bits(ones).T), (few, ones), (few, bfloat16_bits(ones)), (ones[:1], ones)):
         gemm(a, b, precision="bfloat16")
+    # without AMX the few that are on are summed, and small products are NumPy's
+    assert called == (["amx float32 float32"] * 5 if amx else ["blas float32 float32"] * 2 + ["sum"] * 2)
+    called.clear()
     gemm(ones, ones, precision="tf32")
     gemm(ones, ones)
-    # rows are summed in float32, which is slower than the product of a CPU that has instructions for it
-    assert summed == ([] if fast else ["float32"] * 2)
-    assert called == ([["uint16"] * 2] * 4 if fast else [["float32"] * 2] * 2) + [["float32"] * 2] * 2
-    called.clear()
-    gemm(ones[:4], ones, precision="bfloat16")
-    assert not called, "small products are NumPy's"
+    assert called == ["blas float32 float32"] * 2
+
+
+@pytest.fixture
+def a_cpu_with_amx(monkeypatch):
+    """As far as `tiles.available` can tell."""
+
+    class Library:
+        def syscall(self, *arguments: int) -> int:
+            assert arguments == (158, 0x1023, 18)  # ARCH_REQ_XCOMP_PERM of XTILEDATA, in Linux's asm/prctl.h
+            return 0
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("numba.config.CPU_NAME", None)
+    monkeypatch.setattr("numba.config.CPU_FEATURES", None)
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"amx-bf16": True, "avx512f": True})
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
+    monkeypatch.setattr(tiles, "available", tiles.available.__wrapped__)
+    return Library
+
+
+def test_amx_is_found(a_cpu_with_amx):
+    assert tiles.available()
 
 
 @pytest.mark.parametrize(
-    ("features", "expected"),
-    [({"avx512bf16": True}, True), ({"amx-bf16": True}, True), ({"avx512bf16": False, "avx512f": True}, False), ({}, False)],
+    ("what", "value"),
+    {
+        "sys.platform": "win32",
+        "numba.config.CPU_NAME": "generic",  # LLVM would stop the process at an instruction that it was told isn't there
+        "numba.config.CPU_FEATURES": "+avx2",
+        "llvmlite.binding.get_host_cpu_features": lambda: {"amx-bf16": False, "avx512f": True},
+    }.items(),
 )
-def test_what_the_cpu_can_decides_on_the_product_of_bfloat16(features, expected, monkeypatch):
-    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
-    assert blas.has_bfloat16() is expected
-    if found := blas.find_mkl():
-        assert (np.dtype(np.uint16) in found.functions) is expected
+def test_amx_is_left_alone_where_it_can_not_be_used(a_cpu_with_amx, monkeypatch, what, value):
+    monkeypatch.setattr(what, value)
+    assert not tiles.available()
+
+
+def test_amx_needs_the_permission_of_the_system(a_cpu_with_amx, monkeypatch):
+    monkeypatch.setattr(a_cpu_with_amx, "syscall", lambda *_: -1)
+    assert not tiles.available()
+
+
+amx = pytest.mark.skipif(not AMX, reason="this CPU has no AMX")
+
+
+@amx
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 32, 33, 49, 100])
+@pytest.mark.parametrize("k", [1, 2, 31, 32, 33, 65])
+@pytest.mark.parametrize("m", [1, 16, 17, 31, 32, 33, 70])
+def test_tiles_end_where_the_operands_do(n, k, m):
+    """Products of small integers are exact, whatever the order of the sums."""
+    rng = np.random.default_rng(n * k * m)
+    a, b, before = (rng.integers(-9, 10, shape).astype(np.float32) for shape in ((n, k), (k, m), (n, m)))
+    for left in (a, np.ascontiguousarray(a.T).T):
+        for right in (b, np.ascontiguousarray(b.T).T):
+            out = np.full((n, m), np.nan, np.float32)
+            tiles.product(left, right, out, 1, 0)
+            np.testing.assert_array_equal(out, a @ b)
+            out = before.copy()
+            tiles.product(left, tiles.tiled(right), out, -0.5, 2)
+            np.testing.assert_array_equal(out, -0.5 * (a @ b) + 2 * before)
+
+
+@amx
+def test_tiles_of_numbers_that_are_none_or_hardly_there():
+    a = np.ones((20, 40), np.float32)
+    a[3, 5], a[4, 6], a[5, 7], a[5, 8], a[6] = np.nan, np.inf, np.inf, -np.inf, 1e-39
+    for left in (a, np.ascontiguousarray(a.T).T):
+        out = gemm(left, np.ones((40, 20), np.float32), precision="bfloat16")
+        assert np.isnan(out[[3, 5]]).all()
+        assert (out[4] == np.inf).all()
+        assert (out[6] == 0).all(), "subnormal numbers are zero"
+        assert (out[[*range(3), *range(7, 20)]] == 40).all()
+
+
+@amx
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("cache", [0, 1 << 14, 1 << 20])
+def test_large_products_are_made_block_by_block_by_several_threads(count, cache, monkeypatch):
+    monkeypatch.setattr(tiles, "_LARGE", 0)
+    monkeypatch.setattr(tiles, "_CACHE", cache)
+    monkeypatch.setattr(tiles.threads, "number", lambda _: count)
+    rng = np.random.default_rng(0)
+    a, b, out = (rng.integers(-9, 10, shape).astype(np.float32) for shape in ((50, 70), (70, 150), (50, 150)))
+    want = 2 * (a @ b) - out
+    np.testing.assert_array_equal(gemm(a, b, out, 2, -1, precision="bfloat16"), want)
+
+
+@amx
+def test_two_threads_multiply_at_once():
+    """Tiles are registers of a thread."""
+    rng = np.random.default_rng(0)
+    operands = [[rng.integers(-9, 10, (200, 200)).astype(np.float32) for _ in range(2)] for _ in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        for found, (a, b) in zip(pool.map(lambda o: gemm(*o, precision="bfloat16"), 20 * operands), 20 * operands, strict=True):
+            np.testing.assert_array_equal(found, a @ b)
 
 
 @pytest.mark.parametrize(("precision", "expected"), [(None, np.float32), ("tf32", np.float32), ("bfloat16", np.uint16)])
@@ -329,14 +406,35 @@ def test_a_gpu_multiplies_operands_of_the_precision(precision, expected, strict,
     monkeypatch.setattr(module.cublas, "product", lambda a, b, *rest: told.append((a.dtype, b.dtype, rest[-1])))
     a, b = (strict.asarray(np.ones(shape, np.float32)) for shape in ((3, 4), (4, 5)))
     gemm(a, b, precision=precision)
-    gemm(module.prepared(a, precision), b, precision=precision)
-    assert told == [(np.dtype(expected), np.dtype(expected), precision)] * 2
+    ready, turned = module.prepared(b, precision)
+    gemm(a, ready, precision=precision)
+    gemm(b, turned, precision=precision)
+    assert told == [(np.dtype(expected), np.dtype(expected), precision)] * 3
 
 
-@pytest.mark.parametrize(("precision", "expected"), [(None, False), ("tf32", False), ("bfloat16", True)])
-def test_only_what_bfloat16_rounds_can_be_prepared(precision, expected):
-    array = np.ones((3, 4), np.float32)
-    assert (module.prepared(array, precision) is array) is not expected
+@pytest.mark.parametrize("precision", [None, "tf32", "bfloat16"])
+def test_an_operand_that_is_prepared_gives_the_same_product(place, precision):
+    rng = np.random.default_rng(0)
+    a, b, c = (place.asarray(rng.standard_normal(shape), np.float32) for shape in ((20, 50), (50, 30), (7, 30)))
+    forward, back = module.prepared(b, precision)
+    if precision != "bfloat16":
+        assert forward is b
+    for left, right, ready in ((a, b, forward), (c, b.T, back)):
+        np.testing.assert_array_equal(
+            place.to_host(gemm(left, ready, precision=precision)), place.to_host(gemm(left, right, precision=precision))
+        )
+
+
+def test_a_prepared_operand_is_of_the_array_as_it_was(place):
+    a, b = place.asarray(np.ones((3, 4), np.float32)), place.asarray(np.ones((4, 5), np.float32))
+    forward, back = module.prepared(b, "bfloat16")
+    b[...] = 7
+    for left, ready in ((a, forward), (place.asarray(np.ones((3, 5), np.float32)), back)):
+        assert (place.to_host(gemm(left, ready, precision="bfloat16")) == left.shape[1]).all()
+        with pytest.raises(TypeError, match="found dtypes float32, uint16, float32"):
+            gemm(left, ready)
+        with pytest.raises(TypeError, match="found precision='tf32' with float32, uint16, float32"):
+            gemm(left, ready, precision="tf32")
 
 
 def test_the_library_has_a_name():

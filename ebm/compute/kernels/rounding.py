@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from ..device import device_of
 from ..kernel import Halves, Words, kernel
@@ -15,6 +16,14 @@ _QUIET = 0x400000
 # Each step is cast, for Numba's sum of two uint32 is an uint64, with half as many lanes; NaN is found by a signed comparison,
 # because AVX2 has no other.
 _u = np.uint32
+
+
+@njit(inline="always")
+def nearest(x: Any) -> Any:  # pragma: no cover
+    """The bits of a float32 whose upper half is its nearest bfloat16, ties to even. NaN stays NaN."""
+    up = _u(x + _u(_u(0x7FFF) + _u(_u(x >> _u(16)) & _u(1))))
+    nan = np.int32(x & _u(0x7FFFFFFF)) > np.int32(0x7F800000)
+    return _u(x | _u(_QUIET)) if nan else up
 
 
 @kernel
@@ -32,9 +41,7 @@ halve.same_shape("words", "bits")
 def _(words: Any, bits: Any) -> None:  # pragma: no cover
     x, out = words.reshape(words.size), bits.reshape(bits.size)
     for i in range(x.size):
-        up = _u(x[i] + _u(_u(0x7FFF) + _u(_u(x[i] >> _u(16)) & _u(1))))
-        nan = np.int32(x[i] & _u(0x7FFFFFFF)) > np.int32(0x7F800000)
-        out[i] = np.uint16(_u(_u(x[i] | _u(_QUIET)) if nan else up) >> _u(16))
+        out[i] = np.uint16(nearest(x[i]) >> _u(16))
 
 
 halve.cuda(
