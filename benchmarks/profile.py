@@ -4,8 +4,9 @@
     python -m benchmarks.profile dbm --precision bfloat16 --device gpu
 
 The functions of `ebm.compute` (`gemm` and every kernel) and the gathering of the batch are timed as the step calls them. Kernels count as
-updates, as sampling where they draw, else as means; what is left is array code (sums over rows, biases) and Python. On a GPU each call is
-waited for, so that the sum is that of the device's times and of the launches that a captured step would not make.
+updates, as sampling where they draw, else as means; what is left is array code (sums over rows, biases), the laying out of prepared
+weights, and Python. On a GPU each call is waited for, so that the sum is that of the device's times and of the launches that a captured
+step would not make.
 """
 
 from __future__ import annotations

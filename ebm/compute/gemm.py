@@ -1,8 +1,8 @@
 """One matrix product for everything: out = alpha a b + beta out, in the BLAS that is there.
 
 On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings (see `blas`), and for bfloat16 our own product
-where the CPU has AMX (see `tiles`). Only the BLAS ever runs on several threads: two thread pools that wait actively for work take each
-other's cores (ten times slower, measured).
+where the CPU has AMX (see `tiles`). Only one of them ever waits actively for work on several threads, and the kernels are serial: two such
+pools take each other's cores (ten times slower, measured).
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,19 +82,18 @@ def product(a: np.ndarray, b: np.ndarray | Tiled, out: np.ndarray, alpha: float,
     pairs = right.shape[0] // 2
     count = threads.number(CPU) if n * k * out.shape[1] >= _LARGE else 1
     block = max(1, min(_CACHE // (2 * right[0].nbytes), -(-pairs // count)))
-    starts = range(0, pairs, block)
+    blocks = [slice(2 * start, 2 * min(start + block, pairs)) for start in range(0, pairs, block)]
 
-    def columns(start: int) -> None:
-        stop = min(start + block, pairs)
-        panel = CPU.empty((32, 32 * (stop - start)), np.float32)
-        _multiply(left, right, out, np.float32(alpha), np.float32(beta), 2 * start, 2 * stop, panel, _CONFIGURATION)
+    def columns(part: slice, proceed: Callable[[], None] = lambda: None) -> None:
+        proceed()
+        panel = CPU.empty((32, 16 * (part.stop - part.start)), np.float32)
+        _multiply(left, right, out, np.float32(alpha), np.float32(beta), part.start, part.stop, panel, _CONFIGURATION)
 
-    if count == 1:
-        for start in starts:
-            columns(start)
+    if count > 1:
+        threads.over_blocks(CPU, blocks, columns)
         return
-    with ThreadPoolExecutor(count) as pool:
-        list(pool.map(columns, starts))
+    for part in blocks:
+        columns(part)
 
 
 # Loops run over whole slices: an index that Numba can't tell from a negative one keeps LLVM from vectorizing.
@@ -163,23 +161,16 @@ def _multiply(
             _zero(1)
             _zero(2)
             _zero(3)
-            if pair:
-                for t in range(along):
-                    _load(4, a + 1024 * t, 64)
-                    _load(6, b + 1024 * t, 64)
-                    _dot(0, 4, 6)
-                    _load(7, b + step + 1024 * t, 64)
-                    _dot(1, 4, 7)
+            for t in range(along):
+                _load(4, a + 1024 * t, 64)
+                _load(6, b + 1024 * t, 64)
+                _dot(0, 4, 6)
+                _load(7, b + step + 1024 * t, 64)
+                _dot(1, 4, 7)
+                if pair:
                     _load(5, a + step + 1024 * t, 64)
                     _dot(2, 5, 6)
                     _dot(3, 5, 7)
-            else:
-                for t in range(along):
-                    _load(4, a + 1024 * t, 64)
-                    _load(6, b + 1024 * t, 64)
-                    _dot(0, 4, 6)
-                    _load(7, b + step + 1024 * t, 64)
-                    _dot(1, 4, 7)
             _store(0, o, line)
             _store(1, o + 64, line)
             _store(2, o + 16 * line, line)
