@@ -26,7 +26,7 @@ from benchmarks.timing import Training
 from ebm.compute import device as devices
 from ebm.compute.gemm import gemm, library
 from ebm.compute.kernel import Kernel
-from ebm.compute.tiles import Tiled
+from ebm.compute.vectors import Laid
 
 OVERHEAD = "array code, Python"
 
@@ -71,7 +71,7 @@ class Record:
 
 
 def _product(a: Any, b: Any, *_: Any) -> tuple[str, str]:
-    b = b.source if isinstance(b, Tiled) else b
+    b = b.source if isinstance(b, Laid) else b
     left, right = (" " if x.flags.c_contiguous else "ᵀ" for x in (a, b))
     kind = "products" if a.shape[0] > 1 else "sums over rows"  # biases are learned by a row of ones
     return kind, f"{a.shape[0]:5} x {a.shape[1]:4}{left} x {b.shape[1]:4}{right}"

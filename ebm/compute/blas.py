@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,11 @@ _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 @dataclass(frozen=True)
 class Library:
-    """A BLAS: its name, and its product for each dtype."""
+    """A BLAS: its name, its product for each dtype, and how many threads it has now."""
 
     name: str
     functions: dict[np.dtype, Any]
+    threads: Callable[[], int]
 
     def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float) -> None:
         """out = alpha a b + beta out, of arrays that `gemm` has checked."""
@@ -66,7 +68,7 @@ def find_mkl() -> Library | None:
         if sys.platform == "linux":
             # GNU's OpenMP is the runtime that is always there, and the one that other packages in the process share.
             mkl.MKL_Set_Threading_Layer(3)
-        return Library("mkl", _declared(mkl.cblas_sgemm, mkl.cblas_dgemm, ctypes.c_int32))
+        return Library("mkl", _declared(mkl.cblas_sgemm, mkl.cblas_dgemm, ctypes.c_int32), mkl.MKL_Get_Max_Threads)
     return None
 
 
@@ -85,9 +87,10 @@ def find_numpy() -> Library | None:
     ):
         try:
             single, double = (numpy_blas[pattern.format(name)] for name in ("sgemm", "dgemm"))
+            threads = getattr(numpy_blas, pattern.format("get_num_threads").replace("cblas", "openblas"), lambda: 1)
         except AttributeError:
             continue
-        return Library("numpy", _declared(single, double, integer))
+        return Library("numpy", _declared(single, double, integer), threads)
     return None  # Windows looks a symbol up in one library only
 
 

@@ -15,7 +15,6 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -28,6 +27,7 @@ from numba.extending import intrinsic
 from . import threads
 from .device import CPU
 from .kernels.rounding import nearest
+from .vectors import Laid
 
 # From so many multiply-adds on, several milliseconds, as many threads as the BLAS has are worth their start.
 _LARGE = 1 << 31
@@ -48,15 +48,7 @@ def available() -> bool:
     return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _TILE_DATA) == 0
 
 
-@dataclass(frozen=True)
-class Tiled:
-    """A right operand as it was when it was laid out: its tiles, and the array that they were made of."""
-
-    source: np.ndarray
-    tiles: np.ndarray
-
-
-def tiled(b: np.ndarray) -> Tiled:
+def tiled(b: np.ndarray) -> Laid:
     """`b` (k, m), float32, C-contiguous or the transpose of such an array, as a right operand."""
     k, m = b.shape
     # an even number of columns of tiles, for two are multiplied at a time
@@ -66,10 +58,10 @@ def tiled(b: np.ndarray) -> Tiled:
     else:
         _lay_rows(b.T.view(np.uint32), tiles)
         _transpose(tiles)
-    return Tiled(b, tiles)
+    return Laid(b, tiles)
 
 
-def product(a: np.ndarray, b: np.ndarray | Tiled, out: np.ndarray, alpha: float, beta: float) -> None:
+def product(a: np.ndarray, b: np.ndarray | Laid, out: np.ndarray, alpha: float, beta: float) -> None:
     """out = alpha a b + beta out, of float32 arrays that `gemm` has checked."""
     n, k = a.shape
     left = CPU.empty((-(-n // 16), -(-k // 32), 16, 16), np.uint32)
@@ -78,7 +70,7 @@ def product(a: np.ndarray, b: np.ndarray | Tiled, out: np.ndarray, alpha: float,
     else:
         _lay_pairs(a.T.view(np.uint32), left)
         _transpose(left)
-    right = (b if isinstance(b, Tiled) else tiled(b)).tiles
+    right = (b if isinstance(b, Laid) else tiled(b)).laid
     pairs = right.shape[0] // 2
     count = threads.number(CPU) if n * k * out.shape[1] >= _LARGE else 1
     block = max(1, min(_CACHE // (2 * right[0].nbytes), -(-pairs // count)))

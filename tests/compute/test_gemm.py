@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ebm.compute import blas, tiles
+from ebm.compute import blas, helpers, tiles, vectors
 from ebm.compute.device import CPU, MixedDevicesError, get
 
 # `import ... as` would give the function where a package offers it under the module's name
 module = importlib.import_module("ebm.compute.gemm")
 gemm, rounded, bfloat16_bits = module.gemm, module.rounded, module.bfloat16_bits
-LIBRARIES = {"mkl": blas.find_mkl, "numpy": blas.find_numpy, "array": lambda: None, "amx": blas.library}
+LIBRARIES = {"mkl": blas.find_mkl, "numpy": blas.find_numpy, "array": lambda: None, "amx": blas.library, "avx512": blas.library}
 AMX = tiles.available()
 
 
@@ -34,7 +34,11 @@ def place(request, monkeypatch) -> Any:
         pytest.skip("this CPU has no AMX")
     if request.param in ("mkl", "numpy") and not found:
         pytest.skip(f"there is no {request.param} BLAS to call")
+    if request.param == "avx512" and not vectors.available():
+        pytest.skip("this CPU has no AVX-512")
     monkeypatch.setattr(tiles, "available", lambda: request.param == "amx")
+    has = vectors.available
+    monkeypatch.setattr(vectors, "available", lambda *feature: request.param == "avx512" and has(*feature))
     monkeypatch.setattr(blas, "library", lambda: found)
     monkeypatch.setattr(module, "_SMALL", 0)  # small products too
     return CPU
@@ -70,9 +74,13 @@ def test_against_numpy_in_float64(place, dtype, alpha, beta):
                 assert error.max() < (k + 3) * np.finfo(dtype).eps, (n, k, m, transposed_a, transposed_b)
 
 
-def test_only_small_products_bypass_the_library(monkeypatch):
+@pytest.mark.parametrize("avx512", [False, True])
+def test_only_small_products_bypass_the_library(avx512, monkeypatch):
     called = []
-    monkeypatch.setattr(blas, "library", lambda: lambda *arguments: called.append(arguments[0].shape))
+    product = lambda *arguments: called.append(arguments[0].shape)  # noqa: E731
+    monkeypatch.setattr(vectors, "available", lambda: avx512)
+    monkeypatch.setattr(vectors, "product", product)
+    monkeypatch.setattr(blas, "library", lambda: None if avx512 else product)
     for n in (64, 65):
         gemm(np.ones((n, 64), np.float32), np.ones((64, 64), np.float32))
     assert called == [(65, 64)]
@@ -100,12 +108,18 @@ def test_saturated_units_are_not_multiplied_slowly(dtype, kind):
     assert seconds(*slow) < 20 * seconds(a, b)
 
 
+def vectorized(dtype: Any) -> bool:
+    """Whether products of that dtype are those of `vectors` now."""
+    return dtype == np.float32 and vectors.available()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_too_small_is_zero_where_rows_are_summed_or_passed_back(place, dtype):
     root = float(np.sqrt(np.finfo(dtype).tiny))
     values = np.array([0, -0.0, root, -root, root * (1 - 1e-6), -root / 2, 1, -3], dtype)
     states, ones = np.tile(values, (3, 1)), np.ones((3, 2), dtype)
-    kept = np.where(abs(values) < root, 0, values) if place is CPU else values
+    # AVX-512 takes what is subnormal for zero, which needs no look at the operands
+    kept = np.where(abs(values) < root, 0, values) if place is CPU and not vectorized(dtype) else values
     for a, b, want in (
         (states.T, ones, np.tile(3 * kept, (2, 1)).T),
         (ones.T, states, np.tile(3 * kept, (2, 1))),
@@ -284,22 +298,29 @@ def test_the_product_is_that_of_rounded_operands(place, precision, transposed_a,
     assert (abs(round_a @ round_b - exact_a @ exact_b) > 20 * unit).any(), "and here that makes a difference"
 
 
-@pytest.mark.parametrize("amx", [False, True])
-def test_products_of_bfloat16_go_where_they_are_fast(amx, monkeypatch):
+@pytest.mark.parametrize("fast", ["amx", "avx512bf16", "avx512f", None])
+def test_products_of_bfloat16_go_where_they_are_fast(fast, monkeypatch):
     called = []
-    monkeypatch.setattr(tiles, "available", lambda: amx)
-    monkeypatch.setattr(tiles, "product", lambda a, b, *_: called.append(f"amx {a.dtype} {b.dtype}"))
+    monkeypatch.setattr(tiles, "available", lambda: fast == "amx")
+    monkeypatch.setattr(
+        vectors, "available", lambda what="avx512f": fast == "avx512bf16" or (fast, what) == ("avx512f", "avx512f")
+    )
+    monkeypatch.setattr(vectors, "product", lambda a, b, *_: called.append(f"avx512f {a.dtype} {b.dtype}"))
+    monkeypatch.setattr(helpers, "number", lambda: 1)
+    for home, name, function in ((tiles, "amx", "product"), (vectors, "avx512bf16", "product_of_pairs")):
+        monkeypatch.setattr(home, function, lambda a, b, *_, name=name: called.append(f"{name} {a.dtype} {b.dtype}"))
     monkeypatch.setattr(module, "_sum_rows", lambda a, b, *_: called.append("sum"))
     monkeypatch.setattr(blas, "library", lambda: lambda a, b, *_: called.append(f"blas {a.dtype} {b.dtype}"))
     ones, few = np.ones((100, 100), np.float32), np.eye(100, dtype=np.float32)
     for a, b in ((ones, ones), (ones, bfloat16_bits(ones).T), (few, ones), (few, bfloat16_bits(ones)), (ones[:1], ones)):
         gemm(a, b, precision="bfloat16")
-    # without AMX the few that are on are summed, and small products are NumPy's
-    assert called == (["amx float32 float32"] * 5 if amx else ["blas float32 float32"] * 2 + ["sum"] * 2)
+    # without such instructions the few that are on are summed, and small products are NumPy's
+    plain = f"{'avx512f' if fast and fast.startswith('avx512') else 'blas'} float32 float32"
+    assert called == ([f"{fast} float32 float32"] * 5 if fast in ("amx", "avx512bf16") else [plain] * 2 + ["sum"] * 2)
     called.clear()
     gemm(ones, ones, precision="tf32")
     gemm(ones, ones)
-    assert called == ["blas float32 float32"] * 2
+    assert called == [plain] * 2
 
 
 @pytest.fixture
@@ -457,4 +478,5 @@ def test_products_of_sparse_states(dtype, density, alpha, beta, monkeypatch):
     module.gemm(a, b, out, alpha=alpha, beta=beta)
     scale = abs(a.astype(float)) @ abs(b) + 1
     assert (abs(out - expected) < 30 * np.finfo(dtype).eps * scale).all()
-    assert bool(summed) == (np.count_nonzero(a) < a.size / 6)
+    many = helpers.number() if vectorized(dtype) else 1
+    assert bool(summed) == (np.count_nonzero(a) < a.size / 6 / many)

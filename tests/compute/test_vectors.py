@@ -1,0 +1,195 @@
+"""Products by AVX-512: exact where they can be, at every edge, with and without helpers."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import numpy as np
+import pytest
+from numba import carray, cfunc, njit, types
+from threadpoolctl import threadpool_limits
+
+from ebm.compute import helpers, vectors
+from ebm.compute.helpers import _now, _pause, _read, take
+from ebm.compute.vectors import _flush_subnormal, _restore
+
+pytestmark = pytest.mark.skipif(not vectors.available(), reason="this CPU has no AVX-512")
+KINDS = {"float32": vectors.product}
+if vectors.available("avx512bf16"):
+    KINDS["bfloat16"] = vectors.product_of_pairs
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def whole(rng, *shape):
+    """Small whole numbers, whose products are exact in bfloat16 too, whatever the order of the sums."""
+    return rng.integers(-9, 10, shape).astype(np.float32)
+
+
+@each_kind
+@pytest.mark.parametrize("n", [1, 5, 6, 7, 100, 193])
+@pytest.mark.parametrize("k", [1, 2, 15, 16, 33, 128, 129, 257, 300])
+def test_products_end_where_the_operands_do(kind, n, k):
+    rng = np.random.default_rng(n * k)
+    for m in (1, 15, 16, 17, 63, 64, 65, 130):
+        a, b, before = whole(rng, n, k), whole(rng, k, m), whole(rng, n, m)
+        for left, right in product((a, np.ascontiguousarray(a.T).T), (b, np.ascontiguousarray(b.T).T)):
+            around = np.full((n + 2, m), np.nan, np.float32)
+            out = around[1:-1]
+            KINDS[kind](left, right, out, 1, 0)
+            np.testing.assert_array_equal(out, a @ b)
+            assert np.isnan(around[[0, -1]]).all()
+            out[...] = before
+            KINDS[kind](left, vectors.paired(right) if kind == "bfloat16" else right, out, -0.5, 2)
+            np.testing.assert_array_equal(out, -0.5 * (a @ b) + 2 * before)
+
+
+@each_kind
+def test_products_as_large_as_caches(kind):
+    rng = np.random.default_rng(0)
+    a, b = whole(rng, 450, 1100), whole(rng, 1100, 1000)
+    out = np.empty((450, 1000), np.float32)
+    KINDS[kind](a, b, out, 1, 0)
+    np.testing.assert_array_equal(out, a @ b)
+
+
+@each_kind
+def test_a_product_is_the_same_whoever_helps(kind):
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((300, 500), (500, 700)))
+    found = []
+    for count in (1, 2, 5):
+        with threadpool_limits(count, user_api="blas"):
+            for _ in range(10):
+                out = np.empty((300, 700), np.float32)
+                KINDS[kind](a, b, out, 1, 0)
+                found.append(out)
+    assert all((out == found[0]).all() for out in found)
+
+
+@each_kind
+def test_not_a_number_stays_and_what_is_subnormal_is_zero(kind):
+    a = np.ones((20, 40), np.float32)
+    a[3, 5], a[4, 6], a[5, 7], a[5, 8], a[6] = np.nan, np.inf, np.inf, -np.inf, 1e-39
+    for left in (a, np.ascontiguousarray(a.T).T):
+        out = np.empty((20, 40), np.float32)
+        KINDS[kind](left, np.ones((40, 40), np.float32), out, 1, 0)
+        assert np.isnan(out[[3, 5]]).all()
+        assert (out[4] == np.inf).all()
+        assert (out[6] == 0).all()
+        assert (out[[*range(3), *range(7, 20)]] == 40).all()
+
+
+def test_subnormal_numbers_are_again_what_they_were_afterwards():
+    one, small = np.ones((64, 64), np.float32), np.full(100, 1e-39, np.float32)
+    vectors.product(one, one, np.empty_like(one), 1, 0)
+    assert (small * np.float32(0.5) > 0).all()
+
+
+@njit
+def halved(x):
+    before = _flush_subnormal()
+    x *= np.float32(0.5)
+    _restore(before)
+
+
+def test_subnormal_numbers_are_flushed_in_between():
+    small = np.full(100, 1e-39, np.float32)
+    halved(small)
+    assert (small == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    {
+        "sys.platform": "win32",
+        "numba.config.CPU_NAME": "generic",  # LLVM would stop the process at an instruction that it was told isn't there
+        "numba.config.CPU_FEATURES": "+avx2",
+        "llvmlite.binding.get_host_cpu_features": lambda: {"avx512f": False, "avx512bf16": True},
+    }.items(),
+)
+def test_the_instructions_are_left_alone_where_they_can_not_be_used(monkeypatch, what, value):
+    find = vectors.available.__wrapped__
+    assert find()
+    monkeypatch.setattr(what, value)
+    assert not find()
+    assert not find("avx512bf16")
+
+
+def test_bfloat16_has_a_feature_of_its_own(monkeypatch):
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx512f": True})
+    assert vectors.available.__wrapped__()
+    assert not vectors.available.__wrapped__("avx512bf16")
+
+
+def _meet(address):
+    """Two blocks, whose takers wait for each other, a tenth of a second or so at most."""
+    job = carray(address, 3)
+    block, start = take(job), _now()
+    while block < 2:
+        while _now() - start < 300_000_000 and _read(job.ctypes.data) < 2:
+            _pause()
+        job[1 + block] = _read(job.ctypes.data) >= 2
+        block = take(job)
+
+
+class TestHelpers:
+    """The threads that take blocks of a product."""
+
+    a, b = (whole(np.random.default_rng(0), *shape) for shape in ((200, 300), (300, 640)))
+    want = a @ b
+
+    def check(self) -> None:
+        out = np.full((200, 640), np.nan, np.float32)
+        vectors.product(self.a, self.b, out, 1, 0)
+        np.testing.assert_array_equal(out, self.want)
+
+    def test_they_join(self):
+        loop, deadline = cfunc(types.void(types.CPointer(types.int64)))(_meet).address, time.monotonic() + 60
+        with threadpool_limits(2, user_api="blas"):
+            job = np.zeros(3, np.int64)
+            # one that is woken may come too late where other processes keep the cores busy
+            while job.tolist()[1:] != [1, 1]:
+                assert time.monotonic() < deadline
+                job[:] = 0
+                helpers.run(loop, job)
+
+    def test_they_sleep_and_are_woken(self):
+        with threadpool_limits(2, user_api="blas"):
+            self.check()
+            crew = helpers.crew()
+            deadline = time.monotonic() + 20
+            while crew.asleep() < crew.count:
+                assert time.monotonic() < deadline, "a helper without work falls asleep"
+                time.sleep(0.001)
+            while crew.asleep() == crew.count:
+                assert time.monotonic() < deadline, "work wakes one"
+                self.check()
+
+    def test_several_callers_at_once(self):
+        with threadpool_limits(3, user_api="blas"), ThreadPoolExecutor(4) as pool:
+            for future in [pool.submit(self.check) for _ in range(400)]:
+                future.result()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+    def test_a_forked_process_has_its_own(self):
+        with threadpool_limits(2, user_api="blas"):
+            self.check()
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    for _ in range(20):
+                        self.check()
+                    code = 0
+                finally:
+                    os._exit(code)
+            assert os.waitpid(child, 0)[1] == 0
+            self.check()
+
+    def test_none_where_the_blas_has_one_thread(self, monkeypatch):
+        monkeypatch.setattr(helpers.Crew, "_help", lambda self: pytest.fail("a helper was started"))
+        monkeypatch.setattr(helpers, "crew", lambda crew=helpers.Crew(): crew)
+        with threadpool_limits(1, user_api="blas"):
+            self.check()
+        assert helpers.crew().count == 0
