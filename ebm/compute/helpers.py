@@ -183,11 +183,13 @@ def _now(context: Any) -> Any:
 
 @intrinsic
 def _pause(context: Any) -> Any:
-    """Tell the core that this thread waits."""
+    """Wait for a moment, and let a thread that has no core have this one."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        pause = ir.FunctionType(ir.VoidType(), [])
+        for _ in range(16):
+            builder.call(cgutils.get_or_insert_function(builder.module, pause, "llvm.x86.sse2.pause"), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), code
