@@ -1,8 +1,8 @@
-"""One matrix product for everything: out = alpha a b + beta out, in the BLAS that is there.
+"""One matrix product for everything: out = alpha a b + beta out, by the fastest that is there.
 
-On the CPU this is MKL where the `mkl` package is installed, else the BLAS that NumPy brings (see `blas`), and for bfloat16 our own product
-where the CPU has AMX (see `tiles`). Only one of them ever waits actively for work on several threads, and the kernels are serial: two such
-pools take each other's cores (ten times slower, measured).
+On the CPU this is our own product where it has AVX-512 (float32, see `vectors`), and for bfloat16 AMX (see `tiles`) or AVX512_BF16; else,
+and for float64, MKL where the `mkl` package is installed, or the BLAS that NumPy brings (see `blas`). Only one of them ever waits actively
+for work on several threads, and the kernels are serial: two such pools take each other's cores (ten times slower, measured).
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def gemm(
 
     A `precision` rounds the elements of float32 operands, to nearest, ties to even: "bfloat16" to 8 bits of mantissa (7 of them
     explicit), "tf32" to 11 (10), on a GPU as cuBLAS rounds them. Their products are summed in float32. For "bfloat16" an operand may be
-    rounded already, uint16 of `bfloat16_bits`, and `b` what `prepared` returns. On a CPU with AMX, whose products take subnormal numbers
-    for zero, it is the fastest product. On other CPUs it is, as "tf32" always, the float32 product of rounded operands: no faster than
-    without.
+    rounded already, uint16 of `bfloat16_bits`, and `b` what `prepared` returns. It is the fastest product on a CPU with AMX or
+    AVX512_BF16, which take subnormal numbers for zero. On other CPUs it is, as "tf32" always, the float32 product of rounded operands: no
+    faster than without.
 
-    On a CPU, what is below 2^-63 in float32 (2^-511 in float64) counts as zero in large products with a transpose, except in a transposed
-    `b`, which are weights: see `_without_tiny`.
+    In large float32 products on a CPU with AVX-512 subnormal numbers count as zero. On other CPUs, and in float64, what is below 2^-63 in
+    float32 (2^-511 in float64) counts as zero in large products with a transpose, except in a transposed `b`, which are weights: see
+    `_without_tiny`.
 
     Raises `TypeError` for other or mixed dtypes, `ValueError` for shapes or strides that don't fit, `MixedDevicesError`.
     """
@@ -91,7 +92,7 @@ def gemm(
 
 
 def library() -> str:
-    """The name of the BLAS behind `gemm` on the CPU: "mkl", "numpy" or "numpy.matmul"."""
+    """The name of the BLAS behind `gemm` on the CPU, where a product isn't our own: "mkl", "numpy" or "numpy.matmul"."""
     found = blas.library()
     return found.name if found else "numpy.matmul"
 
