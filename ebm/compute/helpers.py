@@ -11,7 +11,6 @@ threadpoolctl), whose own are not used where a product of `vectors` or `tiles` t
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from typing import Any
@@ -39,17 +38,26 @@ class Crew:
     def __init__(self) -> None:
         self._words = CPU.zeros(64, np.int64)  # aligned to cache lines
         self._address = self._words.ctypes.data
-        self._wake = threading.Event()
+        self._wake, self._starting = threading.Event(), threading.Lock()
         self.count = 0
 
     def run(self, loop: int, job: np.ndarray, helpers: int) -> None:
         """Run the C function at `loop` on the job, with so many helpers."""
-        while self.count < helpers:
-            threading.Thread(target=self._help, args=(self.count,), name=f"ebm helper {self.count}", daemon=True).start()
-            self.count += 1
+        if self.count < helpers:
+            self._start(helpers)
         if self.asleep():
             self._wake.set()
         _share(self._address, loop, job.ctypes.data, helpers)
+
+    def _start(self, helpers: int) -> None:
+        with self._starting:
+            for number in range(self.count, helpers):
+                thread = threading.Thread(target=self._help, args=(number,), name=f"ebm helper {number}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads, or the interpreter is ending: the caller can do without
+                    return
+                self.count += 1
 
     def asleep(self) -> int:
         """How many of them sleep."""
@@ -63,15 +71,17 @@ class Crew:
             _awake(self._address)
 
 
-@functools.cache
-def crew() -> Crew:
-    """The helpers of this process."""
-    return Crew()
+_crew = Crew()
+
+
+def _after_fork() -> None:
+    """A child process has the memory but none of the threads."""
+    global _crew
+    _crew = Crew()
 
 
 if hasattr(os, "register_at_fork"):
-    # a child process has the memory but none of the threads
-    os.register_at_fork(after_in_child=crew.cache_clear)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def number() -> int:
@@ -82,7 +92,7 @@ def number() -> int:
 
 def run(loop: int, job: np.ndarray) -> None:
     """Run the C function at the address `loop` on `job`, with the helpers that are to be had."""
-    crew().run(loop, job, number() - 1)
+    _crew.run(loop, job, number() - 1)
 
 
 @njit(nogil=True, cache=True)

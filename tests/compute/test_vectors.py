@@ -1,17 +1,13 @@
 """Products by AVX-512: exact where they can be, at every edge, with and without helpers."""
 
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
 import pytest
-from numba import carray, cfunc, njit, types
+from numba import njit
 from threadpoolctl import threadpool_limits
 
-from ebm.compute import helpers, vectors
-from ebm.compute.helpers import _now, _pause, _read, take
+from ebm.compute import vectors
 from ebm.compute.vectors import _flush_subnormal, _restore
 
 pytestmark = pytest.mark.skipif(not vectors.available(), reason="this CPU has no AVX-512")
@@ -120,76 +116,3 @@ def test_bfloat16_has_a_feature_of_its_own(monkeypatch):
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx512f": True})
     assert vectors.available.__wrapped__()
     assert not vectors.available.__wrapped__("avx512bf16")
-
-
-def _meet(address):
-    """Two blocks, whose takers wait for each other, a tenth of a second or so at most."""
-    job = carray(address, 3)
-    block, start = take(job), _now()
-    while block < 2:
-        while _now() - start < 300_000_000 and _read(job.ctypes.data) < 2:
-            _pause()
-        job[1 + block] = _read(job.ctypes.data) >= 2
-        block = take(job)
-
-
-class TestHelpers:
-    """The threads that take blocks of a product."""
-
-    a, b = (whole(np.random.default_rng(0), *shape) for shape in ((200, 300), (300, 640)))
-    want = a @ b
-
-    def check(self) -> None:
-        out = np.full((200, 640), np.nan, np.float32)
-        vectors.product(self.a, self.b, out, 1, 0)
-        np.testing.assert_array_equal(out, self.want)
-
-    def test_they_join(self):
-        loop, deadline = cfunc(types.void(types.CPointer(types.int64)))(_meet).address, time.monotonic() + 60
-        with threadpool_limits(2, user_api="blas"):
-            job = np.zeros(3, np.int64)
-            # one that is woken may come too late where other processes keep the cores busy
-            while job.tolist()[1:] != [1, 1]:
-                assert time.monotonic() < deadline
-                job[:] = 0
-                helpers.run(loop, job)
-
-    def test_they_sleep_and_are_woken(self):
-        with threadpool_limits(2, user_api="blas"):
-            self.check()
-            crew = helpers.crew()
-            deadline = time.monotonic() + 20
-            while crew.asleep() < crew.count:
-                assert time.monotonic() < deadline, "a helper without work falls asleep"
-                time.sleep(0.001)
-            while crew.asleep() == crew.count:
-                assert time.monotonic() < deadline, "work wakes one"
-                self.check()
-
-    def test_several_callers_at_once(self):
-        with threadpool_limits(3, user_api="blas"), ThreadPoolExecutor(4) as pool:
-            for future in [pool.submit(self.check) for _ in range(400)]:
-                future.result()
-
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-    def test_a_forked_process_has_its_own(self):
-        with threadpool_limits(2, user_api="blas"):
-            self.check()
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    for _ in range(20):
-                        self.check()
-                    code = 0
-                finally:
-                    os._exit(code)
-            assert os.waitpid(child, 0)[1] == 0
-            self.check()
-
-    def test_none_where_the_blas_has_one_thread(self, monkeypatch):
-        monkeypatch.setattr(helpers.Crew, "_help", lambda self: pytest.fail("a helper was started"))
-        monkeypatch.setattr(helpers, "crew", lambda crew=helpers.Crew(): crew)
-        with threadpool_limits(1, user_api="blas"):
-            self.check()
-        assert helpers.crew().count == 0
