@@ -27,7 +27,7 @@ from numba.extending import intrinsic
 from . import threads
 from .device import CPU
 from .kernels.rounding import nearest
-from .vectors import Laid
+from .vectors import Laid, copy_line, transpose
 
 # From so many multiply-adds on, several milliseconds, as many threads as the BLAS has are worth their start.
 _LARGE = 1 << 31
@@ -103,7 +103,7 @@ def _lay_rows(x: Any, tiles: Any) -> None:  # pragma: no cover
             line[:] = 0
         place = tiles.ctypes.data + 1024 * tiles.shape[1] * (r // 16) + 64 * (r % 16)
         for t in range(tiles.shape[1]):
-            _copy_line(line.ctypes.data + 64 * t, place + 1024 * t)
+            copy_line(line.ctypes.data + 64 * t, place + 1024 * t)
 
 
 @njit(nogil=True, cache=True)
@@ -124,15 +124,15 @@ def _lay_pairs(x: Any, tiles: Any) -> None:  # pragma: no cover
             line[:] = 0
         place = tiles.ctypes.data + 64 * p
         for j in range(tiles.shape[0]):
-            _copy_line(line.ctypes.data + 64 * j, place + 1024 * tiles.shape[1] * j)
+            copy_line(line.ctypes.data + 64 * j, place + 1024 * tiles.shape[1] * j)
 
 
 @njit(nogil=True, cache=True)
 def _transpose(tiles: Any) -> None:  # pragma: no cover
     """Each tile in its place."""
-    start = tiles.ctypes.data
     for i in range(tiles.shape[0] * tiles.shape[1]):
-        _transpose_tile(start + 1024 * i)
+        tile = tiles.ctypes.data + 1024 * i
+        transpose(tile, 64, tile, 64)
 
 
 @njit(nogil=True, cache=True)
@@ -185,9 +185,6 @@ _CONFIGURATION[16:32].view(np.uint16)[:] = 64
 _CONFIGURATION[48:56] = 16
 
 
-_LINE = ir.VectorType(ir.IntType(32), 16)
-
-
 def _emit(name: str) -> Callable[..., Any]:
     """What emits a call of LLVM's intrinsic for an instruction, whose parameters are numbers of tiles (literals), addresses, and bytes."""
 
@@ -234,37 +231,3 @@ def _store(context: Any, tile: Any, address: Any, line: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def _dot(context: Any, sums: Any, left: Any, right: Any) -> Any:
     return types.void(sums, left, right), _emit("tdpbf16ps")
-
-
-@intrinsic
-def _copy_line(context: Any, source: Any, target: Any) -> Any:
-    """64 bytes."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        here, there = (builder.inttoptr(address, _LINE.as_pointer()) for address in arguments)
-        builder.store(builder.load(here, align=4), there, align=64)
-        return context.get_dummy_value()
-
-    return types.void(types.uintp, types.uintp), code
-
-
-@intrinsic
-def _transpose_tile(context: Any, address: Any) -> Any:
-    """The 16 × 16 words at an address, by exchanging one bit of the row's number with one of the column's at a time."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        start = builder.inttoptr(arguments[0], _LINE.as_pointer())
-        places = [builder.gep(start, [ir.Constant(ir.IntType(32), r)]) for r in range(16)]
-        rows = [builder.load(place, align=64) for place in places]
-        for bit in (1, 2, 4, 8):
-            low = ir.Constant(_LINE, [c if not c & bit else 16 + c - bit for c in range(16)])
-            high = ir.Constant(_LINE, [c + bit if not c & bit else 16 + c for c in range(16)])
-            for r in range(16):
-                if not r & bit:
-                    x, y = rows[r], rows[r + bit]
-                    rows[r], rows[r + bit] = builder.shuffle_vector(x, y, low), builder.shuffle_vector(x, y, high)
-        for place, row in zip(places, rows, strict=True):
-            builder.store(row, place, align=64)
-        return context.get_dummy_value()
-
-    return types.void(types.uintp), code

@@ -175,7 +175,7 @@ def _copy(b: int, row: int, column: int, depth: int, width: int, panel: int) -> 
         whole = depth
         for r in range(depth):
             for c in range(0, wide, 16):
-                _copy_line(b + r * row + 4 * c, panel + r * line + 4 * c)
+                copy_line(b + r * row + 4 * c, panel + r * line + 4 * c)
     else:
         whole = depth // 16 * 16
         for r in range(0, whole, 16):
@@ -209,7 +209,7 @@ def _at(context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _copy_line(context: Any, source: Any, target: Any) -> Any:
+def copy_line(context: Any, source: Any, target: Any) -> Any:
     """64 bytes."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
