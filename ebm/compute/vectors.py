@@ -162,6 +162,7 @@ def _multiply(address: Any) -> None:  # pragma: no cover
                     _add_edge(edge, target, 4 * m, rows, width, rest)
         block = take(job)
     _restore(before)
+    memory[0] = 0  # Numba frees an array after its last use, which is not that of its address
 
 
 @njit(nogil=True, cache=True)
