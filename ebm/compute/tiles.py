@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -27,7 +25,7 @@ from numba.extending import intrinsic
 from . import threads
 from .device import CPU
 from .kernels.rounding import nearest
-from .vectors import Laid, copy_line, transpose
+from .vectors import Laid, copy_line, transpose, usable
 
 # From so many multiply-adds on, several milliseconds, as many threads as the BLAS has are worth their start.
 _LARGE = 1 << 31
@@ -40,12 +38,7 @@ _ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18
 @functools.cache
 def available() -> bool:
     """Whether this CPU has the instructions, Numba may use them, and the system lets this process."""
-    if sys.platform != "linux" or numba.config.CPU_NAME or numba.config.CPU_FEATURES:
-        return False
-    features = binding.get_host_cpu_features()
-    if not (features.get("amx-bf16") and features.get("avx512f")):
-        return False
-    return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _TILE_DATA) == 0
+    return usable("amx-bf16") and ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _TILE_DATA) == 0
 
 
 def tiled(b: np.ndarray) -> Laid:

@@ -34,13 +34,18 @@ _ROWS, _COLUMNS, _DEPTH = 6, 64, 128
 _CHUNK = 192
 
 
-@functools.cache
-def available(feature: str = "avx512f") -> bool:
-    """Whether this CPU has the instructions, of bfloat16 "avx512bf16", and Numba may use them."""
+def usable(*names: str) -> bool:
+    """Whether this CPU has AVX-512 and the features of these names, and Numba may use them."""
     if sys.platform != "linux" or numba.config.CPU_NAME or numba.config.CPU_FEATURES:
         return False
     features = binding.get_host_cpu_features()
-    return bool(features.get("avx512f") and features.get(feature))
+    return all(features.get(name) for name in ("avx512f", *names))
+
+
+@functools.cache
+def available(*names: str) -> bool:
+    """`usable`, found out once: products of float32, with "avx512bf16" those of pairs."""
+    return usable(*names)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Helpers take blocks of a loop, sleep, are woken, and are never waited for."""
+"""Helpers take blocks of a loop, sleep and are woken; without them the caller takes all."""
 
 import os
 import platform
