@@ -294,11 +294,15 @@ class BoltzmannMachine:
         bias = self.layers[layer].bias
         rows = [states[other].shape[0] for other, _ in joined] or [x.shape[0] for x in states if x is not None] or [1]
         field = self.device.empty((rows[0], self.layers[layer].units.size), self.dtype) if out is None else out
-        field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
-        for repeats in self._repeats(layer, states):
-            field *= repeats[:, None]
+        row, scale, counts = bias, beta, self._repeats(layer, states)
+        if counts or not joined or bias.ndim > 1:
+            field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
+            for repeats in counts:
+                field *= repeats[:, None]
+            row, scale = None, 1.0
         for other, weights in joined:
-            gemm(states[other], weights, field, alpha=beta, beta=1.0, precision=self.precision)
+            gemm(states[other], weights, field, alpha=beta, beta=scale, precision=self.precision, row=row)
+            row, scale = None, 1.0
         return field
 
     def _repeats(self, layer: int, states: Sequence[Array]) -> list[Array]:

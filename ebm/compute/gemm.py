@@ -30,9 +30,16 @@ PRECISIONS = tuple(_DROPPED)
 
 
 def gemm(
-    a: Array, b: Array | Laid, out: Array | None = None, alpha: float = 1.0, beta: float = 0.0, precision: Precision = None
+    a: Array,
+    b: Array | Laid,
+    out: Array | None = None,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    precision: Precision = None,
+    *,
+    row: Array | None = None,
 ) -> Array:
-    """out = alpha a b + beta out.
+    """out = alpha a b + beta out, or with `row` (m,) alpha a b + beta row, a bias in every row.
 
     `a` (n, k) and `b` (k, m) are C-contiguous or transposes (`.T`) of C-contiguous arrays, `out` (n, m) is C-contiguous and shares
     no memory with them; all float32 or all float64. With beta = 0, what was in `out` doesn't matter.
@@ -54,7 +61,7 @@ def gemm(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"gemm: found shapes {a.shape} and {b.shape}; expected (n, k) and (k, m)")
     if out is None:
-        if beta:
+        if beta and row is None:
             raise ValueError(f"gemm: found beta={beta} without out; there is nothing to scale")
         out = device.empty((a.shape[0], b.shape[1]), np.float32 if a.dtype == _BITS else a.dtype)
     if out.shape != (a.shape[0], b.shape[1]) or not out.flags.c_contiguous:
@@ -74,12 +81,20 @@ def gemm(
         raise ValueError(
             "gemm: an operand is neither C-contiguous nor the transpose of such an array; write device.asarray(operand)"
         )
+    if row is not None:
+        device_of(row, out)
+        if row.shape != out.shape[1:] or row.dtype != out.dtype or not row.flags.c_contiguous:
+            raise ValueError(
+                f"gemm: found a row {row.shape} of {row.dtype}; expected {out.shape[1:]} of {out.dtype}, contiguous"
+            )
     if 0 in out.shape:
         return out
+    if row is not None and (device is not CPU or a.shape[1] == 0):
+        out[...] = row
     if a.shape[1] == 0:
         out[...] = beta * out if beta else 0
     elif device is CPU:
-        _cpu_product(a, right, out, alpha, beta, precision)
+        _cpu_product(a, right, out, alpha, beta, precision, row)
     elif device.name == "gpu":
         if precision == "bfloat16":
             a, b = bfloat16_bits(a), bfloat16_bits(b)
@@ -121,26 +136,31 @@ def _own_bfloat16() -> _Own | None:
     return None
 
 
-def _cpu_product(a: np.ndarray, b: Any, out: np.ndarray, alpha: float, beta: float, precision: Precision) -> None:
+def _cpu_product(
+    a: np.ndarray, b: Any, out: np.ndarray, alpha: float, beta: float, precision: Precision, row: np.ndarray | None
+) -> None:
     if precision == "bfloat16" and (own := _own_bfloat16()):
         # what is rounded already is rounded to itself
         a, b = (rounded(x, precision) if not isinstance(x, Laid) and x.dtype == _BITS else x for x in (a, b))
-        own.product(a, b, out, alpha, beta)
+        own.product(a, b, out, alpha, beta, row)
         return
     if precision is not None:
         a, b = rounded(a, precision), rounded(b, precision)
     large, plain = a.size * b.shape[1] > _SMALL, b.flags.c_contiguous
     vectorized = large and out.dtype == np.float32 and vectors.available()
-    if large and a.flags.c_contiguous and plain:
-        # one thread sums rows; a product of vectors by two takes half the time of one, where the BLAS gains less
-        if _count(a) * (helpers.number() if vectorized else 1) < _SPARSE * a.size:
-            _sum_rows(a, b, out, alpha, beta)
-            return
-    elif large and not vectorized:
-        a, b = _without_tiny(a), _without_tiny(b) if plain else b
-    if vectorized:
-        vectors.product(a, b, out, alpha, beta)
+    # one thread sums rows; a product of vectors by two takes half the time of one, where the BLAS gains less
+    share = _SPARSE / (helpers.number() if vectorized else 1)
+    sparse = large and plain and a.flags.c_contiguous and _count(a) < share * a.size
+    if vectorized and not sparse:
+        vectors.product(a, b, out, alpha, beta, row)
         return
+    if row is not None:
+        out[...] = row
+    if sparse:
+        _sum_rows(a, b, out, alpha, beta)
+        return
+    if large and not (plain and a.flags.c_contiguous):
+        a, b = _without_tiny(a), _without_tiny(b) if plain else b
     library = blas.library() if large else None
     (library or _array_product)(a, b, out, alpha, beta)
 

@@ -47,7 +47,7 @@ class Crew:
             self._start(helpers)
         if self.asleep():
             self._wake.set()
-        _share(self._address, loop, job.ctypes.data, helpers)
+        _share(self._address, loop, job, helpers)
 
     def _start(self, helpers: int) -> None:
         with self._starting:
@@ -96,16 +96,17 @@ def run(loop: int, job: np.ndarray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _share(crew: int, loop: int, job: int, helpers: int) -> None:  # pragma: no cover
+def _share(crew: int, loop: int, job: Any, helpers: int) -> None:  # pragma: no cover
+    words = job.ctypes.data
     if helpers < 1 or _exchange(crew + _TAKEN, 1):
-        _call(loop, job)  # alone: somebody else's loop has them
+        _call(loop, words)  # alone: somebody else's loop has them
         return
     _exchange(crew + _LOOP, loop)
-    _exchange(crew + _JOB, job)
+    _exchange(crew + _JOB, words)
     _exchange(crew + _SEATS, helpers)
     _exchange(crew + _OPEN, 1)
     _add(crew + _COUNT, 1)
-    _call(loop, job)
+    _call(loop, words)
     _exchange(crew + _OPEN, 0)
     while _read(crew + _INSIDE):
         _pause()

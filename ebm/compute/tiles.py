@@ -54,8 +54,12 @@ def tiled(b: np.ndarray) -> Laid:
     return Laid(b, tiles)
 
 
-def product(a: np.ndarray, b: np.ndarray | Laid, out: np.ndarray, alpha: float, beta: float) -> None:
-    """out = alpha a b + beta out, of float32 arrays that `gemm` has checked."""
+def product(
+    a: np.ndarray, b: np.ndarray | Laid, out: np.ndarray, alpha: float, beta: float, row: np.ndarray | None = None
+) -> None:
+    """out = alpha a b + beta out, or beta `row` in every row, of float32 arrays that `gemm` has checked."""
+    if row is not None:
+        out[...] = row
     n, k = a.shape
     left = CPU.empty((-(-n // 16), -(-k // 32), 16, 16), np.uint32)
     if a.flags.c_contiguous:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ from .kernels.rounding import nearest
 _ROWS, _COLUMNS, _DEPTH = 6, 64, 128
 # So many rows are multiplied by one copy of the right operand.
 _CHUNK = 192
+# So many rows of words are rounded by one thread at a time.
+_HEIGHT = 16
 
 
 def usable(*names: str) -> bool:
@@ -61,61 +64,97 @@ def paired(b: np.ndarray) -> Laid:
     return Laid(b, _across(b) if b.flags.c_contiguous else _along(b.T).T)
 
 
-def product(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float) -> None:
-    """out = alpha a b + beta out, of float32 arrays that `gemm` has checked."""
-    _run(a, b, out, alpha, beta, 0)
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, row: np.ndarray | None = None) -> None:
+    """out = alpha a b + beta out, or beta `row` in every row, of float32 arrays that `gemm` has checked."""
+    _run(a, b, out, alpha, beta, row, 0)
 
 
-def product_of_pairs(a: np.ndarray, b: np.ndarray | Laid, out: np.ndarray, alpha: float, beta: float) -> None:
+def product_of_pairs(
+    a: np.ndarray, b: np.ndarray | Laid, out: np.ndarray, alpha: float, beta: float, row: np.ndarray | None = None
+) -> None:
     """The same of operands rounded to bfloat16."""
     left = _along(a) if a.flags.c_contiguous else _across(a.T).T
-    _run(left, (b if isinstance(b, Laid) else paired(b)).laid, out, alpha, beta, 1)
+    _run(left, (b if isinstance(b, Laid) else paired(b)).laid, out, alpha, beta, row, 1)
 
 
-def _run(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, pairs: int) -> None:
-    n, k = a.shape
-    job = np.array(
-        (0, pairs, n, k, out.shape[1], a.ctypes.data, *a.strides, b.ctypes.data, *b.strides, out.ctypes.data, 0, 0), np.int64
-    )
-    job[12:].view(np.float64)[:] = alpha, beta
-    helpers.run(_loop(), job)
+def _run(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, row: Any, pairs: int) -> None:
+    a_plain, b_plain = a.flags.c_contiguous, b.flags.c_contiguous
+    left, right, added = a if a_plain else a.T, b if b_plain else b.T, out if row is None else row[None]
+    job = _job(helpers.number(), pairs, left, a_plain, right, b_plain, out, added, float(alpha), float(beta))
+    helpers.run(_loop(_multiply), job)
+
+
+@njit(cache=True)
+def _job(
+    threads: int, pairs: int, a: Any, a_plain: bool, b: Any, b_plain: bool, out: Any, added: Any, alpha: float, beta: float
+) -> Any:  # pragma: no cover
+    """What `_multiply` reads: compiled, as Python takes longer for the addresses than some products do."""
+    job = np.empty(17, np.int64)
+    job[0], job[1], job[2] = 0, threads, pairs
+    job[3], job[4], job[5] = out.shape[0], a.shape[1] if a_plain else a.shape[0], out.shape[1]
+    job[6], job[7], job[8] = a.ctypes.data, 4 * (a.shape[1] if a_plain else 1), 4 * (1 if a_plain else a.shape[1])
+    job[9], job[10], job[11] = b.ctypes.data, 4 * (b.shape[1] if b_plain else 1), 4 * (1 if b_plain else b.shape[1])
+    job[12], job[13], job[14] = out.ctypes.data, added.ctypes.data, 4 * out.shape[1] * (added.shape[0] == out.shape[0])
+    numbers = job[15:].view(np.float64)
+    numbers[0], numbers[1] = alpha, beta
+    return job
 
 
 def _along(x: np.ndarray) -> np.ndarray:
     """Neighbors in the rows of x (n, k), rounded, as words (n, k / 2)."""
     words = CPU.empty((x.shape[0], -(-x.shape[1] // 2)), np.uint32)
-    _pair_along(x.view(np.uint32), words)
+    helpers.run(_loop(_round), _rounding(x, words, False))
     return words
 
 
 def _across(x: np.ndarray) -> np.ndarray:
     """Neighbors in the columns of x (k, m), rounded, as words (k / 2, m)."""
     words = CPU.empty((-(-x.shape[0] // 2), x.shape[1]), np.uint32)
-    _pair_across(x.view(np.uint32), words)
+    helpers.run(_loop(_round), _rounding(x, words, True))
     return words
+
+
+@njit(cache=True)
+def _rounding(x: Any, words: Any, across: bool) -> Any:  # pragma: no cover
+    """What `_round` reads."""
+    job = np.empty(6, np.int64)
+    job[0], job[1], job[2], job[3], job[4], job[5] = 0, across, x.shape[0], x.shape[1], x.ctypes.data, words.ctypes.data
+    return job
+
+
+def _round(address: Any) -> None:  # pragma: no cover
+    job = carray(address, 6)
+    across, rows, columns, source, target = job[1:]
+    height, width = (-(-rows // 2), columns) if across else (rows, -(-columns // 2))
+    x, words = carray(_at(source), (rows, columns)), carray(_at(target), (height, width))
+    start = _HEIGHT * take(job)
+    while start < height:
+        for r in range(start, min(start + _HEIGHT, height)):
+            if across:
+                _pair_across(x, words[r], r)
+            else:
+                _pair_along(x[r], words[r])
+        start = _HEIGHT * take(job)
 
 
 # Loops run over whole slices: an index that Numba can't tell from a negative one keeps LLVM from vectorizing.
 @njit(nogil=True, cache=True)
-def _pair_along(x: Any, words: Any) -> None:  # pragma: no cover
-    whole = x.shape[1] // 2
-    for r in range(x.shape[0]):
-        row, line = x[r], words[r]
-        for c in range(whole):
-            line[c] = _pair(row[2 * c], row[2 * c + 1])
-        if whole < line.size:
-            line[whole] = _pair(row[2 * whole], np.uint32(0))
+def _pair_along(row: Any, line: Any) -> None:  # pragma: no cover
+    whole = row.size // 2
+    for c in range(whole):
+        line[c] = _pair(row[2 * c], row[2 * c + 1])
+    if whole < line.size:
+        line[whole] = _pair(row[2 * whole], np.uint32(0))
 
 
 @njit(nogil=True, cache=True)
-def _pair_across(x: Any, words: Any) -> None:  # pragma: no cover
-    whole = x.shape[0] // 2
-    for r in range(whole):
-        even, odd, line = x[2 * r], x[2 * r + 1], words[r]
+def _pair_across(x: Any, line: Any, r: int) -> None:  # pragma: no cover
+    even = x[2 * r]
+    if 2 * r + 1 < x.shape[0]:
+        odd = x[2 * r + 1]
         for c in range(line.size):
             line[c] = _pair(even[c], odd[c])
-    if whole < words.shape[0]:
-        even, line = x[2 * whole], words[whole]
+    else:
         for c in range(line.size):
             line[c] = _pair(even[c], np.uint32(0))
 
@@ -126,24 +165,30 @@ def _pair(even: Any, odd: Any) -> Any:  # pragma: no cover
 
 
 @functools.cache
-def _loop() -> int:
+def _loop(function: Callable[[Any], None]) -> int:
     """The address of what helpers run."""
     binding.initialize_native_asmparser()
-    return cfunc(types.void(types.CPointer(types.int64)), cache=True)(_multiply).address
+    return cfunc(types.void(types.CPointer(types.int64)), cache=True)(function).address
 
 
 def _multiply(address: Any) -> None:  # pragma: no cover
-    job = carray(address, 14)
-    pairs, n, k, m, a, a_row, a_column, b, b_row, b_column, out = job[1:12]
-    alpha, beta = job[12:].view(np.float64)
+    job = carray(address, 17)
+    threads, pairs, n, k, m, a, a_row, a_column, b, b_row, b_column, out, added, added_row = job[1:15]
+    alpha, beta = job[15:].view(np.float64)
     panels, chunks = -(-m // _COLUMNS), -(-n // _CHUNK)
     height = -(-n // (chunks * _ROWS)) * _ROWS
     memory = np.empty((_DEPTH + _ROWS + 1) * _COLUMNS, np.float32)
     panel = -(-memory.ctypes.data // 64) * 64
     edge = panel + 4 * _COLUMNS * _DEPTH
     before = _flush_subnormal()
-    block = take(job)
-    while block < panels * chunks:
+    # threads begin far apart: neighboring blocks have cache lines of the result in common, where its rows don't end with a line
+    share = -(-panels * chunks // threads)
+    turn = take(job)
+    while turn < share * threads:
+        block = turn % threads * share + turn // threads
+        turn = take(job)
+        if block >= panels * chunks:
+            continue
         first, column = block // panels * height, block % panels * _COLUMNS
         width, last = min(_COLUMNS, m - column), min(first + height, n)
         for start in range(0, k, _DEPTH):
@@ -153,19 +198,79 @@ def _multiply(address: Any) -> None:  # pragma: no cover
             for row in range(first, last, _ROWS):
                 source, target, rows = a + row * a_row + start * a_column, out + 4 * (row * m + column), min(_ROWS, last - row)
                 # a tile that doesn't fit goes where it does first
-                place, line, share = (target, 4 * m, rest) if width == _COLUMNS else (edge, 4 * _COLUMNS, np.float32(0))
+                place, line, kept = (target, 4 * m, rest) if width == _COLUMNS else (edge, 4 * _COLUMNS, np.float32(0))
+                old, old_line = (added + row * added_row + 4 * column, added_row) if start == 0 else (target, 4 * m)
                 if pairs:
                     if width <= 16:
-                        _tile(True, 1, source, a_row, a_column, rows, panel, depth, place, line, np.float32(alpha), share)
+                        _tile(
+                            True,
+                            1,
+                            source,
+                            a_row,
+                            a_column,
+                            rows,
+                            panel,
+                            depth,
+                            place,
+                            line,
+                            old,
+                            old_line,
+                            np.float32(alpha),
+                            kept,
+                        )
                     else:
-                        _tile(True, 4, source, a_row, a_column, rows, panel, depth, place, line, np.float32(alpha), share)
+                        _tile(
+                            True,
+                            4,
+                            source,
+                            a_row,
+                            a_column,
+                            rows,
+                            panel,
+                            depth,
+                            place,
+                            line,
+                            old,
+                            old_line,
+                            np.float32(alpha),
+                            kept,
+                        )
                 elif width <= 16:
-                    _tile(False, 1, source, a_row, a_column, rows, panel, depth, place, line, np.float32(alpha), share)
+                    _tile(
+                        False,
+                        1,
+                        source,
+                        a_row,
+                        a_column,
+                        rows,
+                        panel,
+                        depth,
+                        place,
+                        line,
+                        old,
+                        old_line,
+                        np.float32(alpha),
+                        kept,
+                    )
                 else:
-                    _tile(False, 4, source, a_row, a_column, rows, panel, depth, place, line, np.float32(alpha), share)
+                    _tile(
+                        False,
+                        4,
+                        source,
+                        a_row,
+                        a_column,
+                        rows,
+                        panel,
+                        depth,
+                        place,
+                        line,
+                        old,
+                        old_line,
+                        np.float32(alpha),
+                        kept,
+                    )
                 if width < _COLUMNS:
-                    _add_edge(edge, target, 4 * m, rows, width, rest)
-        block = take(job)
+                    _add_edge(edge, target, 4 * m, old, old_line, rows, width, rest)
     _restore(before)
     memory[0] = 0  # Numba frees an array after its last use, which is not that of its address
 
@@ -193,11 +298,15 @@ def _copy(b: int, row: int, column: int, depth: int, width: int, panel: int) -> 
 
 
 @njit(nogil=True, cache=True)
-def _add_edge(edge: int, out: int, line: int, rows: int, width: int, beta: float) -> None:  # pragma: no cover
+def _add_edge(
+    edge: int, out: int, line: int, old: int, old_line: int, rows: int, width: int, beta: float
+) -> None:  # pragma: no cover
     for r in range(rows):
-        sums, numbers = carray(_at(edge + 4 * _COLUMNS * r), width), carray(_at(out + line * r), width)
+        sums = carray(_at(edge + 4 * _COLUMNS * r), width).view(np.float32)
+        before = carray(_at(old + old_line * r), width).view(np.float32)
+        after = carray(_at(out + line * r), width).view(np.float32)
         for c in range(width):
-            numbers[c] = sums[c] if beta == 0 else sums[c] + beta * numbers[c]
+            after[c] = sums[c] if beta == 0 else sums[c] + beta * before[c]
 
 
 _FLOAT, _WORD, _INT = ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -206,12 +315,12 @@ _LINE, _WORDS = ir.VectorType(_FLOAT, 16), ir.VectorType(_WORD, 16)
 
 @intrinsic
 def _at(context: Any, address: Any) -> Any:
-    """The address as a pointer to float32."""
+    """The address as a pointer to words."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], _FLOAT.as_pointer())
+        return builder.inttoptr(arguments[0], _WORD.as_pointer())
 
-    return types.CPointer(types.float32)(types.intp), code
+    return types.CPointer(types.uint32)(types.intp), code
 
 
 @intrinsic
@@ -298,15 +407,17 @@ def _tile(
     depth: Any,
     out: Any,
     line: Any,
+    old: Any,
+    old_line: Any,
     alpha: Any,
     beta: Any,
 ) -> Any:
-    """out = alpha a panel + beta out, for 1 to 6 rows and 1 or 4 vectors of columns. The words of `a` are `row` and `column` bytes apart,
-    the rows of `out` `line` bytes."""
+    """out = alpha a panel + beta old, for 1 to 6 rows and 1 or 4 vectors of columns. The words of `a` are `row` and `column` bytes apart,
+    the rows of `out` and `old` `line` and `old_line` bytes."""
     paired, count = pairs.literal_value, vectors.literal_value
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, row, column, rows, panel, depth, out, line, alpha, beta = arguments[2:]
+        a, row, column, rows, panel, depth, out, line, old, old_line, alpha, beta = arguments[2:]
 
         def everywhere(number: Any) -> Any:
             none = ir.Constant(ir.VectorType(number.type, 16), ir.Undefined)
@@ -351,20 +462,19 @@ def _tile(
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_LINE, [_LINE] * 3), "llvm.fma.v16f32")
         for r in range(_ROWS):
             with builder.if_then(builder.icmp_signed("<", _INT(r), rows)):
-                found = list(
-                    zip(lines(builder.add(out, builder.mul(line, _INT(r)))), new[r * count : (r + 1) * count], strict=True)
-                )
+                places, given = (lines(builder.add(x, builder.mul(y, _INT(r)))) for x, y in ((out, line), (old, old_line)))
+                found = list(zip(places, given, new[r * count : (r + 1) * count], strict=True))
                 with builder.if_else(fresh) as (then, otherwise):
                     with then:
-                        for place, total in found:
+                        for place, _, total in found:
                             builder.store(builder.fmul(scale, total), place, align=4)
                     with otherwise:
-                        for place, total in found:
-                            old = builder.fmul(share, builder.load(place, align=4))
-                            builder.store(builder.call(fma, [scale, total, old]), place, align=4)
+                        for place, there, total in found:
+                            kept = builder.fmul(share, builder.load(there, align=4))
+                            builder.store(builder.call(fma, [scale, total, kept]), place, align=4)
         return context.get_dummy_value()
 
-    return types.void(pairs, vectors, *[types.intp] * 8, types.float32, types.float32), code
+    return types.void(pairs, vectors, *[types.intp] * 10, types.float32, types.float32), code
 
 
 def _fetch(builder: Any, address: Any) -> None:

@@ -81,10 +81,7 @@ class Conv2D(_Convolution):
         """y (rows, height, width, channels)."""
         weights = self.own["weights"]
         windows = _patches(x, self.kernel, self.stride, self.padding)
-        y = device_of(x).empty((windows.shape[0], self.channels), x.dtype)
-        if self.bias:
-            y[...] = self.own["bias"]
-        gemm(windows, weights, y, beta=float(self.bias), precision=self.precision)
+        y = gemm(windows, weights, beta=float(self.bias), precision=self.precision, row=self.own.get("bias"))
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
             d = dy.reshape(y.shape)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Self
 
-from ebm.compute.device import Array, device_of
+from ebm.compute.device import Array
 from ebm.compute.gemm import Precision, gemm
 from ebm.compute.random import Stream
 from ebm.units.base import positive
@@ -72,10 +72,7 @@ class Dense(Layer):
         """y (rows, out)."""
         weights, tied = self.own["weights"], self.tied_to is not None
         factor = weights.T if tied else weights
-        y = device_of(x).empty((x.shape[0], self.size), x.dtype)
-        if self.bias:
-            y[...] = self.own["bias"]
-        gemm(x, factor, y, beta=float(self.bias), precision=self.precision)
+        y = gemm(x, factor, beta=float(self.bias), precision=self.precision, row=self.own.get("bias"))
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
             if gradient is not None:

@@ -49,9 +49,7 @@ class Maxout(Layer):
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, size)."""
         weights, rows = self.own["weights"], x.shape[0]
-        z = device_of(x).empty((rows, weights.shape[1]), x.dtype)
-        z[...] = self.own["bias"]
-        gemm(x, weights, z, beta=1.0, precision=self.precision)
+        z = gemm(x, weights, beta=1.0, precision=self.precision, row=self.own["bias"])
         pieces = z.reshape(rows, self.pieces, self.size)
         y = pieces.max(axis=1)
 
