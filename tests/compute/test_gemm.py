@@ -149,10 +149,28 @@ def test_empty_operands_and_what_was_in_the_output(place, shape, beta):
     np.testing.assert_array_equal(place.to_host(gemm(a, b, out, 1, beta)), np.full((n, m), 3.0 * beta))
 
 
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 0, 5), (0, 4, 5), (1, 130, 64), (200, 129, 70), (7, 300, 200)])
+@pytest.mark.parametrize("density", [1.0, 0.05])
+def test_a_row_is_added_to_every_row(place, precision, shape, density):
+    """As if the output had held it; what it does hold doesn't matter."""
+    n, k, m = shape
+    rng = np.random.default_rng(0)
+    states = (rng.random((n, k)) < density) * rng.standard_normal((n, k))
+    a, b, row = (place.asarray(x.astype(np.float32)) for x in (states, rng.standard_normal((k, m)), rng.standard_normal(m)))
+    for alpha, beta in ((1.0, 1.0), (-0.5, 2.0), (0.5, 0.0)):
+        full = place.asarray(np.tile(place.to_host(row), (n, 1)))
+        want = place.to_host(gemm(a, b, full, alpha, beta, precision))
+        out = place.asarray(np.full((n, m), np.nan, np.float32))
+        for found in (gemm(a, b, out, alpha, beta, precision, row=row), gemm(a, b, None, alpha, beta, precision, row=row)):
+            np.testing.assert_array_equal(place.to_host(found), want)
+
+
 def test_a_captured_shape_waits_for_nothing(strict):
     a, b, out = (strict.zeros(shape, np.float32) for shape in ((2, 3), (3, 4), (2, 4)))
     for precision in (None, "bfloat16", "tf32"):
         gemm(a, b, out, 0.1, 1.0, precision)
+        gemm(a, b, out, 0.1, 1.0, precision, row=out[0])
     gemm(bfloat16_bits(a), b, out, 0.1, 1.0, "bfloat16")
     assert (strict.syncs, strict.uploads) == (0, 0)
 
@@ -180,6 +198,15 @@ BAD = {
     "mixed precision": ((x, x.astype(float)), {}, TypeError, "found dtypes float32, float64, float32"),
     "an output of another dtype": ((x, x), {"out": np.ones((4, 4))}, TypeError, "found dtypes float32, float32, float64"),
     "beta without output": ((x, x), {"beta": 1.0}, ValueError, "beta=1.0 without out"),
+    "a row of another size": (
+        (x, x),
+        {"row": x[0, :3]},
+        ValueError,
+        r"found a row \(3,\) of float32; expected \(4,\) of float32",
+    ),
+    "a row for each row": ((x, x), {"row": x}, ValueError, r"found a row \(4, 4\) of float32; expected \(4,\)"),
+    "a row of another dtype": ((x, x), {"row": np.ones(4)}, ValueError, r"found a row \(4,\) of float64; expected .* float32"),
+    "a row with gaps": ((x, x), {"row": np.ones(8, np.float32)[::2]}, ValueError, "expected .* contiguous"),
     "an unknown precision": (
         (x, x),
         {"precision": "float16"},
@@ -211,6 +238,8 @@ def test_mixed_devices(strict):
     for arguments in ((x, strict.asarray(x)), (x, x, strict.asarray(x))):
         with pytest.raises(MixedDevicesError):
             gemm(*arguments)
+    with pytest.raises(MixedDevicesError):
+        gemm(x, x, row=strict.asarray(x[0]))
 
 
 DROPPED = {"bfloat16": 16, "tf32": 13}
