@@ -200,75 +200,16 @@ def _multiply(address: Any) -> None:  # pragma: no cover
                 # a tile that doesn't fit goes where it does first
                 place, line, kept = (target, 4 * m, rest) if width == _COLUMNS else (edge, 4 * _COLUMNS, np.float32(0))
                 old, old_line = (added + row * added_row + 4 * column, added_row) if start == 0 else (target, 4 * m)
+                sizes = source, a_row, a_column, rows, panel, depth, place, line, old, old_line
                 if pairs:
                     if width <= 16:
-                        _tile(
-                            True,
-                            1,
-                            source,
-                            a_row,
-                            a_column,
-                            rows,
-                            panel,
-                            depth,
-                            place,
-                            line,
-                            old,
-                            old_line,
-                            np.float32(alpha),
-                            kept,
-                        )
+                        _tile(True, 1, sizes, np.float32(alpha), kept)
                     else:
-                        _tile(
-                            True,
-                            4,
-                            source,
-                            a_row,
-                            a_column,
-                            rows,
-                            panel,
-                            depth,
-                            place,
-                            line,
-                            old,
-                            old_line,
-                            np.float32(alpha),
-                            kept,
-                        )
+                        _tile(True, 4, sizes, np.float32(alpha), kept)
                 elif width <= 16:
-                    _tile(
-                        False,
-                        1,
-                        source,
-                        a_row,
-                        a_column,
-                        rows,
-                        panel,
-                        depth,
-                        place,
-                        line,
-                        old,
-                        old_line,
-                        np.float32(alpha),
-                        kept,
-                    )
+                    _tile(False, 1, sizes, np.float32(alpha), kept)
                 else:
-                    _tile(
-                        False,
-                        4,
-                        source,
-                        a_row,
-                        a_column,
-                        rows,
-                        panel,
-                        depth,
-                        place,
-                        line,
-                        old,
-                        old_line,
-                        np.float32(alpha),
-                        kept,
-                    )
+                    _tile(False, 4, sizes, np.float32(alpha), kept)
                 if width < _COLUMNS:
                     _add_edge(edge, target, 4 * m, old, old_line, rows, width, rest)
     _restore(before)
@@ -395,29 +336,15 @@ def _control(builder: Any, way: str, place: Any) -> None:
 
 
 @intrinsic(prefer_literal=True)
-def _tile(
-    context: Any,
-    pairs: Any,
-    vectors: Any,
-    a: Any,
-    row: Any,
-    column: Any,
-    rows: Any,
-    panel: Any,
-    depth: Any,
-    out: Any,
-    line: Any,
-    old: Any,
-    old_line: Any,
-    alpha: Any,
-    beta: Any,
-) -> Any:
-    """out = alpha a panel + beta old, for 1 to 6 rows and 1 or 4 vectors of columns. The words of `a` are `row` and `column` bytes apart,
-    the rows of `out` and `old` `line` and `old_line` bytes."""
+def _tile(context: Any, pairs: Any, vectors: Any, sizes: Any, alpha: Any, beta: Any) -> Any:
+    """out = alpha a panel + beta old, for 1 to 6 rows and 1 or 4 vectors of columns. `sizes` are addresses and bytes: of `a`, from row to
+    row and from column to column of its words; the number of rows; of the panel, and its depth; of `out` and `old`, each with the bytes
+    from row to row."""
     paired, count = pairs.literal_value, vectors.literal_value
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, row, column, rows, panel, depth, out, line, old, old_line, alpha, beta = arguments[2:]
+        a, row, column, rows, panel, depth, out, line, old, old_line = cgutils.unpack_tuple(builder, arguments[2])
+        alpha, beta = arguments[3:]
 
         def everywhere(number: Any) -> Any:
             none = ir.Constant(ir.VectorType(number.type, 16), ir.Undefined)
@@ -474,7 +401,7 @@ def _tile(
                             builder.store(builder.call(fma, [scale, total, kept]), place, align=4)
         return context.get_dummy_value()
 
-    return types.void(pairs, vectors, *[types.intp] * 10, types.float32, types.float32), code
+    return types.void(pairs, vectors, types.UniTuple(types.intp, 10), types.float32, types.float32), code
 
 
 def _fetch(builder: Any, address: Any) -> None:
