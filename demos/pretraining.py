@@ -72,7 +72,7 @@ def belief_network(images: np.ndarray, quick: bool, folder: Path, device: str) -
 def deep_boltzmann_machine(images: np.ndarray, quick: bool, folder: Path, device: str) -> Autoencoder:
     """Salakhutdinov & Hinton's (2009), in fewer epochs. Its decay of 1e-3 leaves units that are rarely on: such codes tell more of the
     classes than those of the machines with a decay of 2e-5, which are better models of the images (see `demos.dbm_mnist`)."""
-    alone, together = (1, 1) if quick else (40, 30)
+    alone, together = (1, 1) if quick else (40, 100)
     common: dict[str, Any] = {"batch_size": 100, "binarization": "stochastic"}
     # the second layer: more and more Gibbs steps, at a rate that falls as their number rises
     counts, ends = (1, 2, 3, 4, 5), tuple(alone * k / 5 for k in range(1, 5))
