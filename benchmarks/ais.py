@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.machines import repeated
+from benchmarks.machines import jax_on, repeated
 from benchmarks.timing import Contestant, Local, Process
 from ebm import RBM
 from ebm.annealing import Path as Annealing
@@ -110,11 +110,10 @@ def in_torch(problem: Chains, compiled: bool = False, device: str = "cpu") -> Co
     return Contestant(call, lambda: [total], steps=STEPS)
 
 
-def in_jax(problem: Chains) -> Contestant:
+def in_jax(problem: Chains, device: str = "cpu") -> Contestant:
     """JAX, all temperatures in one loop under jit; its log-weights are float32 sums of a temperature's terms, added up in float64."""
     jax, jnp = import_module("jax"), import_module("jax.numpy")
-
-    rbm = problem.machine()
+    product, rbm = jax_on(device, None), problem.machine()
     w, b, c = (jnp.array(x) for x in (rbm.weights, rbm.visible.bias, rbm.hidden.bias))
     betas, total, calls = jnp.linspace(0, 1, STEPS + 1), np.zeros(problem.chains), count()
 
@@ -123,9 +122,9 @@ def in_jax(problem: Chains) -> Contestant:
         def step(v: Any, given: Any) -> tuple[Any, Any]:
             before, after, key = given
             up, down = jax.random.split(key)
-            z = v @ w + c
+            z = product(v, w) + c
             h = (jax.random.uniform(up, z.shape) < jax.nn.sigmoid(after * z)).astype(jnp.float32)
-            p = jax.nn.sigmoid(b + after * (h @ w.T))
+            p = jax.nn.sigmoid(b + after * product(h, w.T))
             ratio = (jax.nn.softplus(after * z) - jax.nn.softplus(before * z)).sum(1)
             return (jax.random.uniform(down, p.shape) < p).astype(jnp.float32), ratio
 

@@ -1,20 +1,25 @@
-"""Everything on a GPU in one command: checks, then this toolkit against PyTorch and the matrix products alone.
+"""Everything on a GPU in one command: tests, checks, then this toolkit against PyTorch, JAX and the matrix products alone.
 
     python -m benchmarks.gpu --json benchmarks/results/gpu.json
     python -m benchmarks.gpu --only cd pcd --peers ""
 
-Checked are, for each step, that from one state it comes out as the CPU's; how many nodes its CUDA graph has, the gathering of the batch
-included; and that replayed steps do what steps do. Timed are steps as `fit` makes them, which captures them, uncaptured ones, PyTorch's
-eager ones, those under torch.compile(mode="reduce-overhead"), and CD captured by hand; at float32, TF32 and bfloat16.
+First come the tests that need a GPU, and those of kernels under compute-sanitizer. Checked are, for each step, that from one state it comes
+out as the CPU's; how many nodes its CUDA graph has, the gathering of the batch included; and that replayed steps do what steps do. Nothing
+in a step makes the host wait, or it could not be captured. Timed are steps as `fit` makes them, which captures them, uncaptured ones,
+PyTorch's eager ones, those under torch.compile(mode="reduce-overhead"), those captured by hand, and JAX's; at float32, TF32 and bfloat16.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,11 +40,19 @@ RTOL, ATOL, SHARE = 1e-4, 2e-6, 0.01
 PRECISIONS = (None, "tf32", "bfloat16")
 
 
-# What devices are called in PyTorch.
-TORCH = {"gpu": "cuda", "cpu": "cpu"}
+# What devices are called in PyTorch and JAX.
+PEERS = {"gpu": "cuda", "cpu": "cpu"}
 # Forms of PyTorch's contestants, by name.
-MACHINE = {"torch": "tuned", "torch.compile": "compiled"}
-NETWORK = {"torch": "fused", "torch.compile": "compiled"}
+MACHINE = {"torch": "tuned", "torch.compile": "compiled", "torch, graph": "graph"}
+NETWORK = {"torch": "fused", "torch.compile": "compiled", "torch, graph": "graph"}
+# Runs of tests. The checker knows no bounds within CuPy's pool of memory, so that it is done without.
+_WITHOUT_POOL = "import sys, cupy, pytest; cupy.cuda.set_allocator(None); sys.exit(pytest.main(sys.argv[1:]))"
+_GPU_TESTS = ("-q", "-m", "gpu", "-p", "no:cacheprovider")
+_KERNELS = ("tests/compute/test_kernels.py", "tests/compute/test_random.py")
+SUITES = {
+    "tests": [sys.executable, "-m", "pytest", *_GPU_TESTS],
+    "memcheck": ["compute-sanitizer", "--error-exitcode", "9", sys.executable, "-c", _WITHOUT_POOL, *_GPU_TESTS, *_KERNELS],
+}
 # Numbers of noise that a generator starts with.
 LATENT = 100
 # So many, of which the last ones are replayed.
@@ -48,13 +61,14 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Subject:
-    """A training step: `training(precision=, device=)`, `in_torch(form=, precision=, device=)`, its `products` alone, and the forms of
-    PyTorch's; `checked` is the same with so many rows that contestants can be compared."""
+    """A training step: `training(precision=, device=)`, `in_torch(form=, precision=, device=)`, the forms of PyTorch's,
+    `in_jax(precision=, device=)`, and its `products` alone; `checked` is the same with so many rows that contestants can be compared."""
 
     training: Callable[..., Training]
     in_torch: Callable[..., Contestant]
-    products: Callable[..., Contestant] | None
     forms: Mapping[str, str]
+    in_jax: Callable[..., Contestant] | None = None
+    products: Callable[..., Contestant] | None = None
     checked: Subject | None = None
 
 
@@ -89,7 +103,8 @@ def gan_in_torch(
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weights.T.copy()))
             layer.bias.zero_()
-    make, judge = (torch.optim.Adam(p.parameters(), 2e-4, (0.5, 0.999), fused=True) for p in (generator, discriminator))
+    options: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": True, "capturable": form == "graph"}
+    make, judge = (torch.optim.Adam(player.parameters(), **options) for player in (generator, discriminator))
     entropy = nn.functional.binary_cross_entropy_with_logits
 
     def judged(v: Any, fake: Any) -> Any:
@@ -103,7 +118,7 @@ def gan_in_torch(
     kind: Any = "compiled" if form == "compiled" else "plain"
     making, judging, fooling = (repeated(f, kind, device) for f in (generator, judged, fooled))
 
-    def call() -> None:
+    def step() -> None:
         if form == "compiled" and device == "cuda":
             torch.compiler.cudagraph_mark_step_begin()  # else each of the three ends what the one before has made
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -116,32 +131,40 @@ def gan_in_torch(
             make.step()
 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    call = repeated(step, "graph", device) if form == "graph" else step
     return Contestant(call, lambda: [layer.weight.detach().cpu().numpy().T for layer in layers], wait)
 
 
-def _machine(machine: Machine, forms: Mapping[str, str] = MACHINE) -> Subject:
-    parts = partial(machines.training, machine), partial(machines.in_torch, machine), partial(machines.products_alone, machine)
-    return Subject(*parts, forms, None if machine == machine.checked else _machine(machine.checked, forms))
+def _subject(made: Any, by: Any, forms: Mapping[str, str]) -> Subject:
+    """What the module `by` makes of a machine or a problem."""
+    training, in_torch, in_jax, products = (
+        partial(function, made) for function in (by.training, by.in_torch, by.in_jax, by.products_alone)
+    )
+    checked = None if made == made.checked else _subject(made.checked, by, forms)
+    return Subject(training, in_torch, forms, in_jax, products, checked)
+
+
+def _machine(machine: Machine) -> Subject:
+    return _subject(machine, machines, MACHINE)
 
 
 def _network(problem: networks.Problem) -> Subject:
-    parts = partial(networks.training, problem), partial(networks.in_torch, problem), partial(networks.products_alone, problem)
-    return Subject(*parts, NETWORK, None if problem == problem.checked else _network(problem.checked))
+    return _subject(problem, networks, NETWORK)
 
 
 def subjects(quick: bool) -> dict[str, Subject]:
     """All steps that are timed here but AIS, which trains nothing."""
     rbm, dbm = ((60, 40), (60, 40, 50)) if quick else ((784, 512), (784, 500, 1000))
     sizes = (60, 40) if quick else (784, 400)
-    many = Subject(partial(gan, *sizes, 4000), partial(gan_in_torch, *sizes, 4000), None, NETWORK)
+    many = Subject(partial(gan, *sizes, 4000), partial(gan_in_torch, *sizes, 4000), NETWORK)
     return {
-        "cd": _machine(Machine(rbm), MACHINE | {"torch, graph": "graph"}),
+        "cd": _machine(Machine(rbm)),
         "large": _machine(Machine((100, 100), 200) if quick else Machine((4096, 4096), 4096)),
         "pcd": _machine(Machine(rbm, steps=10, chains=250)),
         "dbm": _machine(Machine(dbm, steps=5, chains=100)),
         "autoencoder": _network(autoencoder.problem((60, 40, 20, 5)) if quick else autoencoder.problem()),
         "vae": _network(vae.problem(60, 40, 5) if quick else vae.problem()),
-        "gan": Subject(partial(gan, *sizes, 100), partial(gan_in_torch, *sizes, 100), None, NETWORK, many),
+        "gan": Subject(partial(gan, *sizes, 100), partial(gan_in_torch, *sizes, 100), NETWORK, checked=many),
     }
 
 
@@ -157,8 +180,10 @@ def entries(subject: Subject, device: str) -> Entries:
         for form, argument in subject.forms.items():
             if argument != "graph" or device == "gpu":
                 peer = "compile" if argument == "compiled" else "torch"
-                make = partial(subject.in_torch, form=argument, precision=precision, device=TORCH[device])
+                make = partial(subject.in_torch, form=argument, precision=precision, device=PEERS[device])
                 found[f"{form}{name}"] = peer, make
+        if subject.in_jax:
+            found[f"jax{name}"] = "jax", partial(subject.in_jax, precision=precision, device=PEERS[device])
         if subject.products:
             found[f"products alone{name}"] = None, partial(subject.products, **options)
     return found
@@ -211,11 +236,12 @@ def check(training: Callable[..., Training], device: str) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, check, time, print and write after each subject."""
     # a GPU's clock takes milliseconds to rise
-    parser = timing.command(__doc__, ("torch", "compile"), rounds=7, calls=400)
-    known = (*subjects(True), "ais")
+    parser = timing.command(__doc__, ("torch", "compile", "jax"), rounds=7, calls=400)
+    known = (*SUITES, *subjects(True), "ais")
     parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="SUBJECT", help=f"of {', '.join(known)}")
-    parser.add_argument("--device", choices=tuple(TORCH), default="gpu", help="cpu: rehearse without one; nothing is captured")
+    parser.add_argument("--device", choices=tuple(PEERS), default="gpu", help="cpu: rehearse without one; nothing is captured")
     options = timing.parse(parser, arguments)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else JAX takes three quarters of the GPU's memory
     try:
         device = devices.get(options.device)
     except RuntimeError as error:
@@ -229,22 +255,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n{subject}", flush=True)
         checks[subject] = {}
         try:
+            if subject in SUITES:
+                checks[subject]["found"] = suite(SUITES[subject]) if options.device == "gpu" else "nothing on a CPU"
+                continue
             if subject == "ais":
                 found = timing.contest(options, annealing(options.quick, options.device), check=ais.check)
             else:
                 found = contest(subjects(options.quick)[subject], options, checks[subject])
-        except (Exception, SystemExit) as error:  # the other subjects are timed nevertheless
-            traceback.print_exc()
-            checks[subject]["failed"] = str(error)
-        else:
             seconds[subject], ready[subject] = found
             print(table(found[0], [key for key in ("ours", "ours, uncaptured") if key in found[0]], found[1]), flush=True)
             if options.plot:
                 bars(options.plot.with_stem(f"{options.plot.stem}-{subject}"), f"a step of {subject} on {name}", found[0])
-        if options.json:
-            write_json(options.json, "steps on a GPU", options, seconds, first_call=ready, checks=checks, gpu=name)
+        except (Exception, SystemExit) as error:  # the other subjects are timed nevertheless
+            traceback.print_exc()
+            checks[subject]["failed"] = str(error)
+        finally:
+            if options.json:
+                write_json(options.json, "steps on a GPU", options, seconds, first_call=ready, checks=checks, gpu=name)
     if failed := [key for key, value in checks.items() if "failed" in value]:
         raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def suite(command: Sequence[str]) -> str:
+    """The last line that a run of tests prints; raises where it fails."""
+    run = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(run.stdout[-4000:], flush=True)
+    last = run.stdout.strip().rpartition("\n")[2]
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command[:3])} ended with {run.returncode}: {last}")
+    return last
 
 
 def contest(subject: Subject, options: Any, found: dict[str, Any]) -> tuple[dict[str, list[float]], dict[str, float]]:
@@ -262,8 +301,9 @@ def annealing(quick: bool, device: str) -> Entries:
     problem = ais.Chains(30, 20) if quick else ais.Chains()
     return {
         "ours": (None, partial(ais.ours, problem, device)),
-        "torch": ("torch", partial(ais.in_torch, problem, False, TORCH[device])),
-        "torch.compile": ("compile", partial(ais.in_torch, problem, True, TORCH[device])),
+        "torch": ("torch", partial(ais.in_torch, problem, False, PEERS[device])),
+        "torch.compile": ("compile", partial(ais.in_torch, problem, True, PEERS[device])),
+        "jax": ("jax", partial(ais.in_jax, problem, PEERS[device])),
         "products alone": (None, partial(ais.products_alone, problem, device)),
     }
 

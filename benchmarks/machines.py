@@ -9,7 +9,7 @@ At bfloat16 the operands of products are rounded, the weights that are trained a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -256,14 +256,24 @@ def repeated(step: Any, form: Form, device: str = "cpu", tensors: Any = ()) -> A
     return graph.replay
 
 
-def in_jax(machine: Machine, precision: str | None = None) -> Contestant:
+def jax_on(device: str, precision: str | None) -> Callable[[Any, Any], Any]:
+    """Has JAX compute on "cpu" or "cuda" from now on; its product of two matrices."""
+    jax, jnp = import_module("jax"), import_module("jax.numpy")
+    jax.config.update("jax_default_device", jax.devices(device)[0])
+    real = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    # by default a GPU's products of float32 are of TF32
+    exact = jax.lax.Precision.HIGH if precision == "tf32" else jax.lax.Precision.HIGHEST
+
+    def product(a: Any, b: Any) -> Any:
+        return jnp.dot(a.astype(real), b.astype(real), precision=exact, preferred_element_type=jnp.float32)
+
+    return product
+
+
+def in_jax(machine: Machine, precision: str | None = None, device: str = "cpu") -> Contestant:
     """JAX, the whole step under jit."""
     jax, jnp = import_module("jax"), import_module("jax.numpy")
-
-    real = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
-
-    def product(a: Any, c: Any) -> Any:
-        return jnp.dot(a.astype(real), c.astype(real), preferred_element_type=jnp.float32)
+    product = jax_on(device, precision)
 
     def step(state: Any, x: Any) -> Any:
         (w, b), (vw, vb), chain, key = state

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.machines import operand, repeated
+from benchmarks.machines import jax_on, operand, repeated
 from benchmarks.timing import Contestant, Entries, Training
 from ebm.compute import device as devices
 from ebm.compute.device import CPU
@@ -23,8 +23,9 @@ from neural.step import Step
 
 RATE = 1e-3
 
-# "plain" is written as tutorials write it, "fused" has PyTorch's fused Adam, "compiled" the loss under torch.compile besides.
-Form = Literal["plain", "fused", "compiled"]
+# "plain" is written as tutorials write it, "fused" has PyTorch's fused Adam, "compiled" the loss under torch.compile besides, "graph" the
+# fused step in a CUDA graph.
+Form = Literal["plain", "fused", "compiled", "graph"]
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,15 @@ def in_torch(problem: Problem, form: Form = "fused", precision: str | None = Non
             layer.bias.copy_(torch.from_numpy(bias))
         layers.append(layer)
     layers.to(device)
-    optimizer = torch.optim.Adam(layers.parameters(), lr=RATE, fused=form != "plain")
+    optimizer = torch.optim.Adam(layers.parameters(), lr=RATE, fused=form != "plain", capturable=form == "graph")
     x, order = (torch.from_numpy(array).to(device) for array in (problem.batches().data, problem.order()))
-    number = count()
+    number, place = count(), torch.zeros(1, dtype=torch.int64, device=device)
+
+    def batch() -> Any:
+        if form != "graph":
+            return x[order[next(number) % len(order)]]
+        rows = order.index_select(0, place.add_(1).remainder(len(order)))[0]
+        return x.index_select(0, rows)
 
     def objective(v: Any) -> Any:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -139,26 +146,25 @@ def in_torch(problem: Problem, form: Form = "fused", precision: str | None = Non
 
     loss = repeated(objective, "compiled" if form == "compiled" else "plain", device)
 
-    def call() -> None:
-        v = x[order[next(number) % len(order)]]
+    def step() -> None:
         optimizer.zero_grad()
-        loss(v).backward()
+        loss(batch()).backward()
         optimizer.step()
 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    call = repeated(step, "graph", device) if form == "graph" else step
     return Contestant(call, lambda: [layer.weight.detach().cpu().numpy().T for layer in layers], wait)
 
 
-def in_jax(problem: Problem, precision: str | None = None) -> Contestant:
+def in_jax(problem: Problem, precision: str | None = None, device: str = "cpu") -> Contestant:
     """JAX, the whole step under jit."""
     jax, jnp = import_module("jax"), import_module("jax.numpy")
-
-    real = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    product = jax_on(device, precision)
 
     def loss(parameters: Any, v: Any, key: Any) -> Any:
         def dense(k: int, x: Any) -> Any:
             w, b = parameters[k]
-            return jnp.dot(x.astype(real), w.astype(real), preferred_element_type=jnp.float32) + b
+            return product(x, w) + b
 
         return problem.jax_loss(dense, v, key)
 

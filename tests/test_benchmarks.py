@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -276,6 +277,48 @@ def test_the_gpu_command_is_rehearsed(tmp_path, capsys):
     assert record["checks"]["cd"] == {"elsewhere": 0.0, "nodes": "no graph on a CPU"}
     assert ("torch, tf32" in record["seconds"]["cd"]) == TORCH
     assert "ln Z less that of the base, ours: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        ("dbm", {"ours", "ours, uncaptured", "torch", "torch.compile", "torch, graph", "jax", "products alone"}),
+        ("vae", {"ours", "ours, uncaptured", "torch", "torch.compile", "torch, graph", "jax", "products alone"}),
+        ("gan", {"ours", "ours, uncaptured", "torch", "torch.compile", "torch, graph"}),
+    ],
+)
+def test_all_peers_are_timed_on_a_gpu(subject, expected):
+    from benchmarks import gpu
+
+    found = gpu.entries(gpu.subjects(True)[subject], "gpu")
+    precisions = ("", ", tf32", ", bfloat16") if "products alone" in expected else ("",)
+    assert found.keys() == {f"{name}{precision}" for name in expected for precision in precisions}
+    assert {name: peer for name, (peer, _) in found.items() if "," not in name} == {
+        name: {"torch.compile": "compile", "torch": "torch", "jax": "jax"}.get(name) for name in expected if "," not in name
+    }
+
+
+def test_runs_of_tests_are_reported_and_may_fail(capsys):
+    from benchmarks import gpu
+
+    assert gpu.suite([sys.executable, "-c", "print('...'); print('3 passed in 1 s')"]) == "3 passed in 1 s"
+    assert capsys.readouterr().out == "...\n3 passed in 1 s\n\n"
+    with pytest.raises(SystemExit, match=r"-c import sys; .* ended with 9: 1 failed"):
+        gpu.suite([sys.executable, "-c", "import sys; print('1 failed', file=sys.stderr); sys.exit(9)"])
+
+
+@pytest.mark.parametrize("name", ["tests", "memcheck"])
+def test_what_has_failed_on_a_gpu_is_written_and_said(name, tmp_path, monkeypatch):
+    from benchmarks import gpu
+
+    written = tmp_path / "gpu.json"
+    properties = SimpleNamespace(getDeviceProperties=lambda number: {"name": b"none"})
+    device = SimpleNamespace(xp=SimpleNamespace(cuda=SimpleNamespace(runtime=properties)))
+    monkeypatch.setattr(gpu, "devices", SimpleNamespace(get=lambda name: device))
+    monkeypatch.setitem(gpu.SUITES, name, ["no-such-checker"])
+    with pytest.raises(SystemExit, match=f"failed: {name}"):
+        gpu.main(["--only", name, "--json", str(written)])
+    assert "no-such-checker" in json.loads(written.read_text())["checks"][name]["failed"]
 
 
 def test_a_step_that_is_elsewhere_on_the_device_is_refused(monkeypatch):
