@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ebm import storage
-from ebm.compute.device import Array, Device
+from ebm.compute.device import Array, Device, device_of
 from ebm.compute.random import Stream
 from ebm.data.minibatches import Binarization, in_blocks
 from ebm.data.validation import check_rows
@@ -159,6 +159,7 @@ class Classifier:
         *,
         epochs: int = 10,
         top_epochs: int = 0,
+        adversarial: float = 0.0,
         batch_size: int = 100,
         optimizer: Optimizer | LineSearch | None = None,
         penalties: Sequence[Penalty] = (),
@@ -174,8 +175,21 @@ class Classifier:
         callbacks see the second part. `validation=(rows, labels)` adds the metrics "validation_loss" and "validation_error", the share of
         wrong labels. All else is as for `Autoencoder.fit`.
 
+        `adversarial` is how far every input is moved, up or down, to where the loss J grows: then half of what is learned are such rows,
+
+            J(x) / 2 + J(x + adversarial sign(dJ/dx)) / 2
+
+        (Goodfellow, Shlens, Szegedy 2015, "Explaining and harnessing adversarial examples", section 5), x being the rows, or what first
+        layers that have nothing to learn make of them. A step takes nearly twice as long.
+
         Raises `ValueError` for labels out of range and rows of another width, before anything changes.
         """
+        if not 0 <= adversarial < math.inf:
+            raise ValueError(f"found adversarial={adversarial}; expected a number >= 0, such as 0.1 for inputs between 0 and 1")
+        if adversarial and isinstance(optimizer, LineSearch):
+            raise ValueError(
+                f"found adversarial={adversarial} with {optimizer}, which needs the gradient of one loss; write SGD or Adam"
+            )
         self._check(data, "data")
         targets = self._one_hot(labels, data.shape[0], "labels")
         if validation is not None:
@@ -186,6 +200,7 @@ class Classifier:
             self._check(validation[0], "validation rows")
             validation = validation[0], self._one_hot(validation[1], validation[0].shape[0], "validation labels")
         options: dict[str, Any] = {
+            "adversarial": adversarial,
             "batch_size": batch_size,
             "optimizer": optimizer or Adam(1e-3),
             "penalties": penalties,
@@ -204,7 +219,9 @@ class Classifier:
         self._run(data, targets, epochs=epochs, validation=validation, callbacks=callbacks, resume=resume, **options)
         return self
 
-    def _run(self, data: Any, targets: np.ndarray, *, validation: tuple[Any, np.ndarray] | None, **options: Any) -> None:
+    def _run(
+        self, data: Any, targets: np.ndarray, *, adversarial: float, validation: tuple[Any, np.ndarray] | None, **options: Any
+    ) -> None:
         network, first = self.network, 0
         if options["binarization"] is None:
             # what learns nothing and is the same in training as in evaluation is computed once
@@ -215,15 +232,25 @@ class Classifier:
 
         options["validate"] = validation and partial(self._validate, first, below(validation[0]), validation[1])
         options |= {"device": self.device, "dtype": network.dtype}
-        fit(self.parameters, partial(self._objective, first), below(data), targets, **options)
+        fit(self.parameters, partial(self._objective, first, adversarial), below(data), targets, **options)
 
-    def _objective(self, first: int, batch: tuple[Array, Array], stream: Stream, gradient: Gradient) -> Mapping[str, Array]:
+    def _objective(
+        self, first: int, adversarial: float, batch: tuple[Array, Array], stream: Stream, gradient: Gradient
+    ) -> Mapping[str, Array]:
         x, target = batch
-        z, backprop = self.network(x.reshape(x.shape[0], *(self.network.layers[first].inputs or ())), stream, first)
-        values, slope = self.loss(z, target)
-        slope *= slope.dtype.type(1 / x.shape[0])
-        backprop(slope, gradient, through=False)
-        return {"loss": values.mean()}
+        x = x.reshape(x.shape[0], *(self.network.layers[first].inputs or ()))
+
+        def learn(x: Array, share: float, through: bool) -> tuple[Array, Array]:
+            """This share of the mean loss, and its derivative by x."""
+            z, backprop = self.network(x, stream, first)
+            values, slope = self.loss(z, target)
+            slope *= slope.dtype.type(share / x.shape[0])
+            return x.dtype.type(share) * values.mean(), backprop(slope, gradient, through)
+
+        if not adversarial:
+            return {"loss": learn(x, 1.0, False)[0]}
+        loss, dx = learn(x, 0.5, True)
+        return {"loss": loss + learn(x + x.dtype.type(adversarial) * device_of(dx).xp.sign(dx), 0.5, False)[0]}
 
     def _validate(self, first: int, rows: Any, targets: np.ndarray) -> Mapping[str, float]:
         z, target = (self.device.asarray(part, self.network.dtype) for part in (self.network.evaluate(rows, first), targets))

@@ -342,8 +342,8 @@ class Classifier(ClassifierMixin, ModelEstimator):
 
     `hidden` are the sizes of layers with `activation` that start from random weights, or an estimator that learns layers from `X` alone
     first: a `DBN`, `DBM` (of two hidden layers), `Autoencoder` or `UnrolledDBN`. `fit` trains a clone of it that takes its randomness and
-    `device` from here, and the layers of its encoder are then fine-tuned. `dropout` and `top_epochs` are as for `neural.Classifier`;
-    the other parameters are those of its `fit`, as for `Autoencoder`.
+    `device` from here, and the layers of its encoder are then fine-tuned. `dropout`, `top_epochs` and `adversarial` are as for
+    `neural.Classifier`; the other parameters are those of its `fit`, as for `Autoencoder`.
 
     Labels may be of any type. Layers from random weights take any numbers; for the others holds what their estimator says of its data.
 
@@ -368,6 +368,7 @@ class Classifier(ClassifierMixin, ModelEstimator):
         "activation": [str, Layer],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "top_epochs": [Interval(Integral, 0, None, closed="left")],
+        "adversarial": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -379,6 +380,7 @@ class Classifier(ClassifierMixin, ModelEstimator):
         optimizer: Optimizer | LineSearch | None = None,
         penalties: Sequence[Penalty] = (),
         top_epochs: int = 0,
+        adversarial: float = 0.0,
         epochs: int = 100,
         batch_size: int = 100,
         callbacks: Sequence[Callback] = (),
@@ -392,6 +394,7 @@ class Classifier(ClassifierMixin, ModelEstimator):
         self.optimizer = optimizer
         self.penalties = penalties
         self.top_epochs = top_epochs
+        self.adversarial = adversarial
         self.epochs = epochs
         self.batch_size = batch_size
         self.callbacks = callbacks
@@ -416,7 +419,7 @@ class Classifier(ClassifierMixin, ModelEstimator):
         self._limited = pretraining is not None and pretraining._bounded(X.shape[1])
         if self._limited:
             X = clipped(X, warn=True)
-        settings = _settings(self, X) | {"top_epochs": self.top_epochs}
+        settings = _settings(self, X) | {"top_epochs": self.top_epochs, "adversarial": self.adversarial}
         if pretraining is None:
             model = ClassifierModel(
                 [X.shape[1], *self.hidden],

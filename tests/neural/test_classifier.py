@@ -5,9 +5,9 @@ import pytest
 from sklearn.neural_network import MLPClassifier
 
 from ebm import DBM, DBN, PCD, Stack, data
-from ebm.training import Adam, Checkpoint, History
+from ebm.training import SGD, Adam, Checkpoint, History
 from ebm.units import Gaussian
-from neural import Autoencoder, Classifier, load, unroll
+from neural import Autoencoder, Classifier, LineSearch, load, unroll
 from neural.layers import (
     BatchNorm,
     Conv2D,
@@ -159,6 +159,75 @@ def test_probabilities_reports_and_confusion():
     assert f"{recall:.4f}" in next(line for line in report.splitlines() if line.strip().startswith("3 "))
 
 
+def softmax_regression(x, weights, bias, target):
+    """Its mean loss, and the derivatives by x, weights and bias."""
+    z = x @ weights + bias
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    slope = (p - target) / len(x)
+    return -np.log((p * target).sum(axis=1)).mean(), slope @ weights.T, x.T @ slope, slope.sum(axis=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+@pytest.mark.parametrize("distance", [0.0, 0.07])
+def test_half_of_an_adversarial_step_is_where_the_loss_grows(distance, device, request):
+    """A step of softmax regression, and the same by NumPy."""
+    if device == "strict":
+        device = request.getfixturevalue("strict")
+    images, labels, rate, history = TRAIN.images[:50].astype(float), TRAIN.labels[:50], 0.3, History()
+    model = Classifier([64], 10, device=device, dtype="float64", seed=1)
+    before = [model.device.to_host(model.parameters[f"0.{name}"]) for name in ("weights", "bias")]
+    options = {"epochs": 1, "batch_size": 50, "optimizer": SGD(rate), "callbacks": [history]}
+    model.fit(images, labels, adversarial=distance, **options)
+    target = np.eye(10)[labels]
+    loss, dx, *gradient = softmax_regression(images, *before, target)
+    moved = softmax_regression(images + distance * np.sign(dx), *before, target)
+    assert history.rows[-1]["loss"] == pytest.approx((loss + moved[0]) / 2, rel=1e-12)
+    assert (moved[0] > loss + 0.1) == (distance > 0)
+    for k, name in enumerate(("weights", "bias")):
+        expected = before[k] - rate * (gradient[k] + moved[2 + k]) / 2
+        np.testing.assert_allclose(model.device.to_host(model.parameters[f"0.{name}"]), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_adversarial_training_helps_against_what_it_trains_with():
+    """On test images moved against each model, whose own error it leaves about as it is."""
+    errors = {}
+    for distance in (0.0, 0.1):
+        model = Classifier([64, 50], 10, activation="relu", device="cpu", dtype="float64", seed=1)
+        model.fit(TRAIN.images, TRAIN.labels, epochs=40, adversarial=distance, optimizer=Adam(3e-3))
+        images = TEST.images.astype(float)
+        z, backprop = model.network(images)
+        moved = images + 0.1 * np.sign(backprop(model.loss(z, np.eye(10)[TEST.labels])[1]))
+        errors[distance] = [1 - model.score(rows, TEST.labels) for rows in (images, moved)]
+    assert errors[0.1][1] < errors[0.0][1] / 1.5
+    assert errors[0.1][0] < errors[0.0][0] + 0.01
+
+
+def test_what_fixed_layers_make_of_rows_is_moved(encoders):
+    """Pixels and what the machine infers of them, both from below the dropout of inputs; and a frozen layer's outputs."""
+    model = Classifier.on(encoders["DBM"], 10, input_dropout=0.1, seed=1)
+    seen = []
+    forward = Dropout.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dropout, "forward", lambda self, x, training: seen.append(x) or forward(self, x, training))
+        model.fit(TRAIN.images[:60], TRAIN.labels[:60], epochs=1, batch_size=60, adversarial=0.25)
+    plain, moved = seen
+    assert plain.shape == (60, 64 + 40)
+    distances = np.unique(np.abs(moved - plain).round(6))
+    np.testing.assert_array_equal(distances, np.array([0, 0.25], np.float32))  # none where the input is dropped
+
+
+def test_adversarial_training_goes_on_where_it_was(tmp_path):
+    def new():
+        return Classifier([64, 20], 10, dropout=0.2, device="cpu", seed=1)
+
+    options = {"batch_size": 100, "adversarial": 0.1}
+    whole = new().fit(TRAIN.images, TRAIN.labels, epochs=4, **options)
+    new().fit(TRAIN.images, TRAIN.labels, epochs=2, callbacks=[Checkpoint(tmp_path)], **options)
+    part = new().fit(TRAIN.images, TRAIN.labels, epochs=4, resume=tmp_path, **options)
+    np.testing.assert_array_equal(part.parameters.buffer, whole.parameters.buffer)
+
+
 def test_validation_metrics_and_resumption(tmp_path):
     def new():
         return Classifier([64, 20], 10, dropout=0.2, device="cpu", seed=1)
@@ -220,6 +289,16 @@ def small():
         (lambda: small().fit(TRAIN.images, TRAIN.labels.astype(str)), r"write np.unique\(labels, return_inverse=True\)\[1\]"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels, validation=TEST.images), r"write validation=\(rows, labels\)"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels, validation=(TEST.images,)), r"write validation=\(rows, labels\)"),
+        (
+            lambda: small().fit(TRAIN.images, TRAIN.labels, adversarial=-0.1),
+            "found adversarial=-0.1; expected a number >= 0, such",
+        ),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels, adversarial=np.nan), "found adversarial=nan"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels, adversarial=np.inf), "found adversarial=inf"),
+        (
+            lambda: small().fit(TRAIN.images, TRAIN.labels, adversarial=0.1, optimizer=LineSearch()),
+            r"adversarial=0.1 with LineSearch\(.*; write SGD or Adam",
+        ),
         (lambda: small().score(TEST.images.tolist(), TEST.labels), r"write np.asarray\(rows"),
         (lambda: small().confusion(TEST.images, TEST.labels + 5), r"expected whole numbers from 0 to 9"),
         (lambda: small().report(TEST.images, TEST.labels + 5), r"expected whole numbers from 0 to 9"),

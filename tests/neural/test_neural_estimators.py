@@ -196,6 +196,7 @@ def test_before_fine_tuning_it_is_the_belief_network():
         {"penalties": [WeightDecay(0.5)]},
         {"epochs": 4},
         {"top_epochs": 2},
+        {"adversarial": 0.2},
         {"batch_size": 7},
     ],
     ids=named,
@@ -539,6 +540,7 @@ BAD = [
     ("Classifier", {"activation": "sinus"}, "found activation 'sinus'"),
     ("Classifier", {"dropout": 1.0}, "'dropout' parameter of Classifier must be"),
     ("Classifier", {"top_epochs": -1}, "'top_epochs' parameter of Classifier must be"),
+    ("Classifier", {"adversarial": -0.1}, "'adversarial' parameter of Classifier must be"),
     ("Classifier", {"hidden": DBM((4, 3, 2), epochs=1, pretrain_epochs=1)}, r"a DBM of two hidden layers.*DBM\(\(100, 100\)\)"),
 ]
 
