@@ -1,4 +1,4 @@
-"""The README's code runs, block after block, as a reader would paste it."""
+"""The README's code runs, block after block, as a reader would paste it, and links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -19,8 +19,10 @@ def test_every_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert namespace["completed"][:, :32].tolist() == namespace["test"].images[:16, :32].tolist()
 
 
-def test_every_local_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", ["README.md", "demos/README.md"])
+def test_every_local_link_leads_somewhere(page: str) -> None:
+    path = README.parent / page
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert links
     for link in links:
-        assert (README.parent / link).exists(), link
+        assert (path.parent / link).exists(), link
