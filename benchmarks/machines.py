@@ -246,6 +246,7 @@ def repeated(step: Any, form: Form, device: str = "cpu", tensors: Any = ()) -> A
     if form != "graph":
         return step
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
             step()

@@ -22,7 +22,7 @@ from .machine import DEVIATION, BoltzmannMachine
 from .mean_field import converged
 from .rbm import RBM
 from .stack import Stack
-from .training.callbacks import Callback, Validation
+from .training.callbacks import Callback, Validation, listed
 from .training.optimizers import Optimizer
 from .training.penalties import Penalty
 from .units import Joint, Softmax, Units
@@ -216,7 +216,7 @@ class DBM(BoltzmannMachine):
         self.visible_units.check_training(data, "data")
         if validation is not None:
             self.visible_units.check(validation, "validation")
-            callbacks = [Validation(lambda: self._validate(validation)), *callbacks]
+            callbacks = [Validation(lambda: self._validate(validation)), *listed(callbacks)]
         self._trained = True
         fit(
             self,

@@ -25,6 +25,7 @@ from .learning import CD, Rule
 from .rbm import RBM
 from .stack import Stack
 from .training.callbacks import Callback
+from .training.checkpoints import Description
 from .training.loop import train
 from .training.optimizers import SGD, Optimizer
 from .training.parameters import Parameters
@@ -298,7 +299,8 @@ class DBN(Stack):
             penalties=penalties,
             seed=seed,
         )
-        train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
+        state = step.stateful() | {"batches": batches, "model": Description(storage.description(self))}
+        train(step, batches, epochs, callbacks, state=state, resume=resume)
         return self
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import sampling, storage
 from .compute import device as devices
-from .compute.device import Array, Device, device_of
+from .compute.device import Array, Device, beside, device_of
 from .compute.gemm import PRECISIONS, Precision, gemm, prepared
 from .compute.random import Stream
 from .data.minibatches import in_blocks
@@ -206,7 +206,7 @@ class BoltzmannMachine:
     def join(self, states: Sequence[Array]) -> Array:
         """The rows (rows, visible) that `split` takes apart."""
         parts = [states[i] for i in self.observed]
-        return parts[0] if len(parts) == 1 else self.device.xp.concatenate(parts, axis=1)
+        return parts[0] if len(parts) == 1 else beside(parts)
 
     def given(self, states: Sequence[Array]) -> BoltzmannMachine:
         """The machine of the layers whose states are None, numbered from 0, with the others held at theirs:

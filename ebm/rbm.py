@@ -18,7 +18,7 @@ from .data.minibatches import Binarization, in_blocks
 from .learning import CD, Rule
 from .learning.fit import fit
 from .machine import BoltzmannMachine, Layer
-from .training.callbacks import Callback, Validation
+from .training.callbacks import Callback, Validation, listed
 from .training.optimizers import Optimizer
 from .training.penalties import Penalty
 from .units import Bernoulli, Units, from_config
@@ -178,7 +178,8 @@ class RBM(BoltzmannMachine):
         `optimizer=None` is SGD(0.05, 0.5), or SGD(0.01, 0.5) where a layer is real-valued. `centered=True` uses the centered
         gradient. `validation` rows add the metrics "validation_reconstruction" and "free_energy_gap", the mean free energy of
         validation rows less that of as many training rows (it grows when the machine overfits). `seed` (by default the
-        machine's) fixes the order of rows and all draws. `resume` goes on from a checkpoint, bit for bit.
+        machine's) fixes the order of rows and all draws, so that a further call repeats them: to train in several calls give each a
+        seed of its own. `resume` goes on from a checkpoint, bit for bit.
 
         Raises `ValueError` for data that don't fit, before anything changes; after Ctrl-C, an error or a full disk the machine
         holds the parameters of its last whole step.
@@ -186,7 +187,7 @@ class RBM(BoltzmannMachine):
         self.visible.units.check_training(data, "data")
         if validation is not None:
             self.visible.units.check(validation, "validation")
-            callbacks = [Validation(lambda: self._validate(validation, data)), *callbacks]
+            callbacks = [Validation(lambda: self._validate(validation, data)), *listed(callbacks)]
         fit(
             self,
             data,

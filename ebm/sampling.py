@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .compute.device import beside
 from .compute.random import Stream
 from .mean_field import upward
 
@@ -34,7 +35,7 @@ def gibbs(
             )
             for i in machine.observed
         ]
-        v = parts[0] if len(parts) == 1 else machine.device.xp.concatenate(parts, axis=1)
+        v = parts[0] if len(parts) == 1 else beside(parts)
     else:
         v = machine.device.asarray(start.toarray() if hasattr(start, "toarray") else start, machine.dtype)
         if v.shape != (n, units.size):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .compute import archive
 from .compute import device as devices
 from .compute.archive import ArchiveError
+from .training import checkpoints
 
 if TYPE_CHECKING:
     from .training.parameters import Parameters
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model's description and parameters to `path`; an existing file is replaced only when all is written."""
-    header = {"model": type(model).__name__, "config": model.config()}
     arrays = {f"{part}{name}": x for part, p in _parts(model).items() for name, x in p.state_dict().items()}
-    archive.write(path, arrays=arrays, header=header, kind="model")
+    archive.write(path, arrays=arrays, header=description(model), kind="model")
+
+
+def description(model: Any) -> dict[str, Any]:
+    """What a file says of a model, besides its parameters."""
+    package = type(model).__module__.partition(".")[0]
+    return {"model": type(model).__name__, "package": package, "config": model.config()}
 
 
 def load(
@@ -27,8 +33,8 @@ def load(
     model: type[Any] | None = None,
     others: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The model saved at `path`, on the given device; with `model`, a class, one of this class. `others` are further models by name, for
-    packages around this one.
+    """The model saved at `path`, or of the checkpoint there as it was then, on the given device; with `model`, a class, one of this
+    class. `others` are further models by name, for packages around this one.
 
     Raises `FileNotFoundError`, or `ArchiveError` (a `ValueError`) for a file that is truncated, damaged, of a newer version, of
     another model or no model of this toolkit; for a device that is not there, what `device.get` raises.
@@ -38,16 +44,19 @@ def load(
     from .rbm import RBM
 
     device = devices.get(device)
-    arrays, header = archive.read(path, kind="model")
+    arrays, header = archive.read(path, "model", "checkpoint")
     models: dict[str, Any] = {"RBM": RBM, "DBM": DBM, "DBN": DBN, **(others or {})}
     try:
+        if "state" in header:
+            arrays, header = checkpoints.model_in(arrays, header)
         if header["model"] not in models:
-            raise ValueError(
-                f"found model {header['model']!r}; this version knows {sorted(models)}; another package's are read by its own load"
-            )
+            hint = f": write {header['package']}.load(path)" if "package" in header else ""
+            raise ValueError(f"found model {header['model']!r}; this version knows {sorted(models)}{hint}")
         found = models[header["model"]]
         if model is not None and not issubclass(found, model):
-            raise ArchiveError(f"{os.fspath(path)} holds a {found.__name__}; expected a {model.__name__}: write ebm.load(path)")
+            raise ArchiveError(
+                f"{os.fspath(path)} holds a {found.__name__}; expected a {model.__name__}: write {header['package']}.load(path)"
+            )
         loaded = found.from_config(header["config"], device)
         parts = _parts(loaded)
         states: dict[str, dict[str, Any]] = {part: {} for part in parts}

@@ -211,11 +211,9 @@ class Autoencoder:
                 self._check(rows, name)
                 self.loss.check(rows, name)
         fit(
-            self.parameters,
+            self,
             objective,
             data,
-            device=self.device,
-            dtype=self.network.dtype,
             optimizer=optimizer or Adam(1e-3),
             validate=None if validation is None else lambda: self._validate(validation),
             seed=self.network.seed if seed is None else seed,
@@ -237,7 +235,8 @@ class Autoencoder:
         d_code = back_to_code(slope.reshape(z.shape), gradient)
         for penalty in self.code_penalties:
             value, by_code = penalty(self, seen, code, stream, gradient)
-            metrics[type(penalty).__name__] = value
+            name = type(penalty).__name__
+            metrics[name] = metrics[name] + value if name in metrics else value
             if by_code is not None:
                 d_code = d_code + by_code
         back_to_inputs(d_code, gradient, through=False)

@@ -15,6 +15,7 @@ from ebm.compute.device import Array, Device, device_of
 from ebm.compute.random import Stream
 from ebm.data.minibatches import Binarization, in_blocks
 from ebm.data.validation import check_rows
+from ebm.training import checkpoints
 from ebm.training.callbacks import Callback
 from ebm.training.optimizers import Adam, Optimizer
 from ebm.training.parameters import Parameters
@@ -207,7 +208,7 @@ class Classifier:
             "binarization": binarization,
             "seed": self.network.seed if seed is None else seed,
         }
-        if top_epochs and resume is None:
+        if top_epochs and (resume is None or not checkpoints.found(resume)):
             segments = self.parameters.segments
             frozen = {name: segment.frozen for name, segment in segments.items()}
             try:
@@ -231,8 +232,7 @@ class Classifier:
             return network.evaluate(rows, 0, first).reshape(rows.shape[0], -1) if first else rows
 
         options["validate"] = validation and partial(self._validate, first, below(validation[0]), validation[1])
-        options |= {"device": self.device, "dtype": network.dtype}
-        fit(self.parameters, partial(self._objective, first, adversarial), below(data), targets, **options)
+        fit(self, partial(self._objective, first, adversarial), below(data), targets, **options)
 
     def _objective(
         self, first: int, adversarial: float, batch: tuple[Array, Array], stream: Stream, gradient: Gradient

@@ -14,7 +14,8 @@ from ebm.compute.device import Array, Device
 from ebm.compute.random import Stream
 from ebm.data.minibatches import Binarization, Minibatches
 from ebm.data.validation import check_rows
-from ebm.training.callbacks import Callback
+from ebm.training.callbacks import Callback, listed
+from ebm.training.checkpoints import Description
 from ebm.training.loop import train
 from ebm.training.optimizers import Adam, Optimizer
 from ebm.training.parameters import Parameters
@@ -208,7 +209,7 @@ class GAN:
         z -= dtype.type(1)
         return z
 
-    def latents(self, n: int, seed: int | None = 0) -> np.ndarray:
+    def latents(self, n: int, seed: int | None = None) -> np.ndarray:
         """n rows of noise (n, latent) on the host: `sample(n, seed)` is `decode(latents(n, seed))`."""
         return self.device.to_host(self.draw(positive("n", n), Stream(seed, "sample", self.device)))
 
@@ -217,8 +218,8 @@ class GAN:
         check_rows(codes, self.latent, low=-math.inf, high=math.inf, name="codes")
         return self.generator.evaluate(codes).reshape(codes.shape[0], -1)
 
-    def sample(self, n: int, seed: int | None = 0) -> np.ndarray:
-        """n rows from the generator, (n, inputs), on the host. `seed=None` draws others at each call."""
+    def sample(self, n: int, seed: int | None = None) -> np.ndarray:
+        """n rows from the generator, (n, inputs), on the host; others at each call unless a `seed` is given."""
         return self.decode(self.latents(n, seed))
 
     def discriminate(self, rows: Any) -> np.ndarray:
@@ -283,10 +284,11 @@ class GAN:
             discriminator_penalties=discriminator_penalties,
             seed=seed,
         )
-        callbacks = list(callbacks)
+        callbacks = listed(callbacks)
         if not any(isinstance(callback, BalanceMonitor) for callback in callbacks):
             callbacks.append(BalanceMonitor())
-        train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
+        state = step.stateful() | {"batches": batches, "model": Description(storage.description(self))}
+        train(step, batches, epochs, callbacks, state=state, resume=resume)
         return self
 
     def _range(self) -> tuple[float, float]:

@@ -47,7 +47,7 @@ class Loss(ABC):
         except ValueError as error:
             if not math.isfinite(low):
                 raise
-            what = f"{type(self).__name__} is for targets in [{low:g}, {high:g}], SquaredError for any numbers"
+            what = f"{self} is for targets in [{low:g}, {high:g}], SquaredError() for any numbers"
             raise ValueError(f"{what}: {error}") from error
 
     @property
@@ -171,6 +171,11 @@ class SquaredError(Loss):
     def nonlinear(self) -> bool:  # type: ignore[override]
         """Whether it has the sigmoid."""
         return self.output_by == "sigmoid"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """All numbers, or what the sigmoid reaches."""
+        return (0.0, 1.0) if self.output_by == "sigmoid" else super().range
 
     def output(self, z: Array) -> Array:
         """y."""

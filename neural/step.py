@@ -40,7 +40,8 @@ class Step:
     ) -> None:
         if not hasattr(optimizer, "start") or isinstance(optimizer, type):
             raise TypeError(f"found optimizer={optimizer!r}; expected an optimizer, such as SGD(0.1) or Adam(1e-3)")
-        if found := [p for p in penalties if isinstance(p, SparsityTarget)]:
+        single = isinstance(penalties, Penalty)  # which the optimizer refuses
+        if found := [] if single else [p for p in penalties if isinstance(p, SparsityTarget)]:
             raise TypeError(f"found {found[0]}, a penalty of machines; for codes write one of neural.penalties")
         self.objective, self.steps_per_epoch, self.parameters = objective, steps_per_epoch, parameters
         self.update: Update | Search = optimizer.start(parameters, penalties)

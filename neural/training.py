@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ebm.compute.device import Array, Device
+from ebm import storage
+from ebm.compute.device import Array
 from ebm.data.minibatches import Binarization, Minibatches
-from ebm.training.callbacks import Callback, Validation
+from ebm.data.validation import check_rows
+from ebm.training.callbacks import Callback, Validation, listed
+from ebm.training.checkpoints import Description
 from ebm.training.loop import train
 from ebm.training.optimizers import Optimizer
-from ebm.training.parameters import Parameters
 from ebm.training.penalties import Penalty
 
 from .line_search import LineSearch
@@ -42,13 +44,11 @@ class Pairs:
 
 
 def fit(
-    parameters: Parameters,
+    model: Any,
     objective: Objective,
     data: Any,
     targets: Any = None,
     *,
-    device: Device,
-    dtype: Any,
     epochs: int,
     batch_size: int,
     optimizer: Optimizer | LineSearch,
@@ -59,12 +59,15 @@ def fit(
     seed: int,
     resume: str | os.PathLike[str] | None,
 ) -> None:
-    """Train on the rows of `data`, or on pairs of them and `targets`, down the gradient of `objective`."""
-    options: dict[str, Any] = {"device": device, "dtype": dtype, "seed": seed}
+    """Train the network of a model on the rows of `data`, or on pairs of them and `targets`, down the gradient of `objective`."""
+    if binarization is not None:
+        check_rows(data, low=0.0, high=1.0, sparse=True, name="data")
+    options: dict[str, Any] = {"device": model.network.device, "dtype": model.network.dtype, "seed": seed}
     batches: Any = Minibatches(data, batch_size, binarization=binarization, **options)
     if targets is not None:
         batches = Pairs(batches, Minibatches(targets, batch_size, **options))
-    step = Step(parameters, objective, optimizer, steps_per_epoch=len(batches), penalties=penalties, seed=seed)
+    step = Step(model.parameters, objective, optimizer, steps_per_epoch=len(batches), penalties=penalties, seed=seed)
     if validate is not None:
-        callbacks = [Validation(validate), *callbacks]
-    train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
+        callbacks = [Validation(validate), *listed(callbacks)]
+    state = step.stateful() | {"batches": batches, "model": Description(storage.description(model))}
+    train(step, batches, epochs, callbacks, state=state, resume=resume)

@@ -26,12 +26,13 @@ Part = tuple[Layer, dict[str, Array]]
 def unroll(model: DBN | DBM | RBM | Stack, tied: bool = False) -> Autoencoder:
     """The autoencoder whose encoder is the model's way up and whose decoder its way down, as a copy; the model stays as it is.
 
-    Before fine-tuning `encode(X)` is `model.transform(X)` and `reconstruct(X)` is `model.reconstruct(X)`; of a DBM as far as mean field has
-    converged, for the three sweep differently often: `transform` until nothing moves, `reconstruct` 10 times, the network 50 times. An
-    activation is the mean of the units, its derivative their variance. The loss is that of the visible units: `BinaryCrossEntropy` for
-    Bernoulli, `CategoricalCrossEntropy` for one Softmax group, else `SquaredError`. `tied=True` keeps the transposed weights of the encoder
-    in the decoder. A belief network with labels is unrolled up to the last RBM, which is about labels. A DBM of two hidden layers gets
-    what it infers about the second one as further inputs (`MeanField`); a stack may also be made of autoencoders.
+    Before fine-tuning `encode(X)` is `model.transform(X)` and, where the model has that, `reconstruct(X)` is `model.reconstruct(X)`; of a
+    DBM as far as mean field has converged, for the three sweep differently often: `transform` until nothing moves, `reconstruct` 10
+    times, the network 50 times. An activation is the mean of the units, its derivative their variance. The loss is that of the visible
+    units: `BinaryCrossEntropy` for Bernoulli, `CategoricalCrossEntropy` for one Softmax group, else `SquaredError`. `tied=True` keeps the
+    transposed weights of the encoder in the decoder. A belief network with labels is unrolled up to the last RBM, which is about labels.
+    A DBM of two hidden layers gets what it infers about the second one as further inputs (`MeanField`); a stack may also be made of
+    autoencoders.
 
     Raises `ValueError` for word counts, DBMs of other graphs, and tied weights where the way down has weights of its own, `TypeError` for
     other models.

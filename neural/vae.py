@@ -97,8 +97,12 @@ class VAE(Autoencoder):
             layers = _dense(sizes[1:], activation, initial or Glorot())
             back = _dense(sizes[:0:-1], activation, initial or Glorot())
             decoder = [*back, Dense(loss.width(sizes[0]), initial=initial or Glorot())]
-        elif len(layers) < len(encoder):
-            raise ValueError(f"found encoder={encoder!r}; expected sizes only, or layers only")
+        elif len(layers) < len(encoder) or decoder is None:
+            raise ValueError(
+                f"found encoder={encoder!r}, decoder={decoder!r}; expected sizes alone, which the decoder mirrors, or layers for both"
+            )
+        elif activation != "tanh":
+            raise ValueError(f"found activation={activation!r} beside layers, which have their own; leave it out")
         super().__init__([*layers, *code], decoder, inputs=inputs, loss=loss, device=device, dtype=dtype, seed=seed)
 
     @property
@@ -129,8 +133,7 @@ class VAE(Autoencoder):
 
         Warns (`GrayLevelsWarning`) of gray levels where p(x | z) is of bits: then the figure is no bound of a likelihood.
         """
-        self._check(rows, "rows")
-        self._warn_of_gray_levels(rows)
+        self._check_data(rows)
         stream = Stream(seed, "posterior", self.device)
         reconstruction, latent = [], []
         for start, x, code in self._codes(rows):
@@ -140,15 +143,15 @@ class VAE(Autoencoder):
         return Elbo(*(np.concatenate(parts).astype(np.float64) for parts in (reconstruction, latent)))
 
     def log_likelihood(self, rows: Any, samples: int = 5000, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """ln p(x) of rows (rows, inputs) of a host array, (rows,) nats, and its standard error, by importance sampling from q(z | x):
+        """ln p(x) of rows (rows, inputs) of a host array, (rows,) nats, and its standard error (NaN for one sample), by importance
+        sampling from q(z | x):
 
             p(x) ~ mean of p(x | z) p(z) / q(z | x) over `samples` draws,
 
         whose logarithm is too low on average and grows toward ln p(x) with the samples: the bound of Burda, Grosse, Salakhutdinov 2016,
         "Importance weighted autoencoders". Warns (`GrayLevelsWarning`) as `elbo` does.
         """
-        self._check(rows, "rows")
-        self._warn_of_gray_levels(rows)
+        self._check_data(rows)
         positive("samples", samples)
         stream = Stream(seed, "posterior", self.device)
         values, errors = [], []
@@ -162,8 +165,9 @@ class VAE(Autoencoder):
                 sums = np.logaddexp(sums, np.logaddexp.reduce(log_weights, axis=1))
                 squares = np.logaddexp(squares, np.logaddexp.reduce(2 * log_weights, axis=1))
             values.append(sums - math.log(samples))
-            # the relative variance of the mean of the weights
-            errors.append(np.sqrt(np.maximum(np.exp(squares - 2 * sums) - 1 / samples, 0)))
+            # the relative variance of the mean of the weights, of which one weight says nothing
+            variance = np.maximum(np.exp(squares - 2 * sums) - 1 / samples, 0) if samples > 1 else np.full(n, np.nan)
+            errors.append(np.sqrt(variance))
         return np.concatenate(values), np.concatenate(errors)
 
     def fit(
@@ -194,6 +198,11 @@ class VAE(Autoencoder):
 
         Raises `ValueError` for data that the loss can't have as targets, before anything changes.
         """
+        if self.corruption is not None or self.code_penalties:
+            raise ValueError(
+                f"found corruption={self.corruption!r}, code_penalties={self.code_penalties!r}, which a VAE doesn't have; set them to "
+                f"None and ()"
+            )
         if bound not in ("elbo", "iwae"):
             raise ValueError(f"found bound={bound!r}; expected 'elbo' or 'iwae'")
         return self._train(
@@ -240,7 +249,10 @@ class VAE(Autoencoder):
         repeated = xp.repeat(code, count, axis=0)
         return _log_ratio(repeated, z) - self.loss(self._decoded(z), xp.repeat(x, count, axis=0))[0]
 
-    def _warn_of_gray_levels(self, rows: Any) -> None:
+    def _check_data(self, rows: Any) -> None:
+        """Raise for rows that p(x | z) can't have, and warn of gray levels."""
+        self._check(rows, "rows")
+        self.loss.check(rows, "rows")
         if not isinstance(self.loss, BinaryCrossEntropy):
             return
         for start in range(0, rows.shape[0], 1000):

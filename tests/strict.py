@@ -152,6 +152,10 @@ class Namespace:
         def function(*arguments: Any, **options: Any) -> Any:
             if name == "where" and len(arguments) == 1:
                 _refuse("xp.where(condition)")(self)
+            if name in ("concatenate", "stack") and len(arguments[0]) > 8 and self._device.captured is not None:
+                raise SyncError(
+                    f"xp.{name} of more than 8 arrays uploads their addresses, which no captured step can; write beside"
+                )
             return self._device.call(getattr(np, name), arguments, options)
 
         return function

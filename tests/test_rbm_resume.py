@@ -173,8 +173,8 @@ OTHERS = {
     "a sparsity target": ({"penalties": [SparsityTarget(0.1)]}, r"learning/activation\.0"),
     "another batch size": ({"batch_size": 40}, "4 batches per epoch, this run has 5"),
     "fewer epochs": ({"epochs": 1}, "beyond the end of this run"),
-    "another machine": ({"hidden": 9}, "parameters/weights"),
-    "another dtype": ({"dtype": "float64"}, "parameters/weights"),
+    "another machine": ({"hidden": 9}, "another model, with config/layers/1/size 10 where this run has 9"),
+    "another dtype": ({"dtype": "float64"}, "with config/dtype"),
 }
 
 

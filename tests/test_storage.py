@@ -8,10 +8,12 @@ from safetensors.numpy import load_file
 from test_machine import assert_same, host
 
 import ebm
+import neural
 from ebm import DBM, DBN, RBM, Gaussian, Joint, ReLU, Softmax
 from ebm.compute import archive
 from ebm.compute.archive import ArchiveError
 from ebm.compute.random import Stream
+from ebm.training import Checkpoint
 
 
 def small(dtype="float32"):
@@ -169,11 +171,11 @@ def test_files_of_others(tmp_path):
 
     save_file({"weights": np.zeros(3)}, tmp_path / "a")
     (tmp_path / "b").write_text(json.dumps(header()))
-    archive.write(tmp_path / "c", {}, {}, kind="checkpoint")
+    archive.write(tmp_path / "c", {}, {"state": {}}, kind="checkpoint")
     for name, match in (
         ("a", "of another program"),
         ("b", "is damaged, or no archive"),
-        ("c", "holds a checkpoint, expected a model"),
+        ("c", "a checkpoint without a description of its model; training goes on from it with resume="),
     ):
         with pytest.raises(ArchiveError, match=match):
             ebm.load(tmp_path / name)
@@ -264,6 +266,32 @@ def test_a_loaded_network_goes_on_as_the_saved_one(tmp_path):
         saved = ebm.load(tmp_path / "a", device="cpu")
         for part, parameters in whole.parts.items():
             np.testing.assert_array_equal(saved.parts[part].buffer, parameters.buffer)
+
+
+@pytest.mark.filterwarnings("ignore::neural.balance.BalanceWarning")
+def test_a_checkpoint_is_the_model_as_it_was_then(tmp_path):
+    """Of an RBM, of a network with parts, and of networks around this package."""
+    rows = (np.random.default_rng(5).random((40, 5)) < 0.5).astype(np.float32)
+    dbn = DBN([5, 4, 3], device="cpu").fit(rows, epochs=1, batch_size=10)
+    trained = {
+        "RBM": (RBM(5, 4, device="cpu", precision="bfloat16"), "fit"),
+        "DBM": (DBM([5, 4, 3], device="cpu"), "fit"),
+        "DBN": (dbn, "fine_tune"),
+        "Autoencoder": (neural.Autoencoder([5, 3], tied=True, device="cpu"), "fit"),
+        "GAN": (neural.GAN.dense(5, 2, hidden=3, units=2, device="cpu"), "fit"),
+    }
+    for name, (model, method) in trained.items():
+        getattr(model, method)(rows, epochs=2, batch_size=10, callbacks=[Checkpoint(tmp_path / name)])
+        again = neural.load(tmp_path / name / "step-00000008.safetensors", device="cpu")
+        first = neural.load(tmp_path / name / "step-00000004.safetensors", device="cpu")
+        assert repr(again) == repr(model)
+        for now, then, expected in zip(*map(buffers, (again, first, model)), strict=True):
+            np.testing.assert_array_equal(now, expected)
+            assert not np.array_equal(then, expected)
+
+
+def buffers(model):
+    return [part.buffer for part in (model.parts.values() if hasattr(model, "parts") else [model.parameters])]
 
 
 MODELS = {

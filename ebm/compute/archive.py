@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def write(
     replace_file(path, save(plain, metadata={"ebm": json.dumps(envelope)}))
 
 
-def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays, writable, and the header of the archive at `path`, which must be of the given kind.
+def read(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays, writable, and the header of the archive at `path`, which must be of one of the kinds.
 
     Raises `ArchiveError` for a file that is truncated, corrupted, foreign, of another kind or of a newer version, and
     `FileNotFoundError` where there is none.
@@ -69,16 +69,16 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
         raise ArchiveError(f"{path} is no file; name an archive, a file written by this package")
     try:
         with safe_open(path, framework="numpy") as file:
-            envelope = _envelope(path, file.metadata(), kind)
+            envelope = _envelope(path, file.metadata(), kinds)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError) as error:  # the latter two: types that NumPy does not have
         raise ArchiveError(f"{path} is damaged, or no archive at all ({error}); use another copy of the file") from error
-    if _digest(arrays, kind, envelope["header"]) != envelope["sha256"]:
+    if _digest(arrays, envelope["kind"], envelope["header"]) != envelope["sha256"]:
         raise ArchiveError(f"{path} is damaged: its content does not match its checksum; use another copy of the file")
     return arrays, envelope["header"]
 
 
-def _envelope(path: Path, metadata: Mapping[str, str] | None, kind: str) -> dict[str, Any]:
+def _envelope(path: Path, metadata: Mapping[str, str] | None, kinds: Collection[str]) -> dict[str, Any]:
     if not metadata or "ebm" not in metadata:
         raise ArchiveError(f"{path} is a safetensors file of another program; expected one that this package wrote")
     try:
@@ -94,9 +94,10 @@ def _envelope(path: Path, metadata: Mapping[str, str] | None, kind: str) -> dict
             f"{path} has format version {version}, newer than {VERSION}, the newest that this package reads: "
             "pip install --upgrade ebm-toolkit"
         )
-    if found != kind:
+    if found not in kinds:
         raise ArchiveError(
-            f"{path} holds a {found}, expected a {kind}: models are read by `load`, checkpoints by training with `resume=`"
+            f"{path} holds a {found}, expected a {' or a '.join(kinds)}: models are read by `load`, checkpoints also by training with "
+            f"`resume=`"
         )
     return dict(envelope)
 

@@ -22,6 +22,8 @@ _DEFAULT_ALGORITHM = -1
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.uint16): 14}
 _COMPUTE = {np.dtype(np.float32): 68, np.dtype(np.float64): 70, "tf32": 77}
 _local = threading.local()
+# Handles and workspaces of all threads: captured graphs use them when a thread has ended.
+_kept: list[Any] = []
 
 
 def product(a: Array, b: Array, out: Array, alpha: float, beta: float, precision: str | None = None) -> None:
@@ -68,6 +70,7 @@ def _handle() -> tuple[Any, Any]:
         _check(cublas.cublasCreate_v2(ctypes.byref(handle)), "cublasCreate")
         # not of the present pool, which may be a step's
         handles[device] = handle, cupy.cuda.Memory(_WORKSPACE)
+        _kept.append(handles[device])
     handle, workspace = handles[device]
     _check(cublas.cublasSetStream_v2(handle, cupy.cuda.get_current_stream().ptr), "cublasSetStream")
     # a change of the stream takes the workspace away

@@ -6,6 +6,7 @@ call raise `MixedDevicesError`, and nothing is copied between devices behind the
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import threading
@@ -26,6 +27,8 @@ Array = Any
 ALIGNMENT = 64
 # A GPU's allocations are multiples of this, so that arrays of nearly one size share memory.
 _BLOCK = 512
+# Host arrays of more bytes leave no page-locked memory behind.
+_LARGE = 2**26
 
 
 class MixedDevicesError(TypeError):
@@ -162,7 +165,12 @@ class _GPU(Device):
         return self.xp.empty(shape, dtype)
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        return self.xp.asarray(array, dtype, order="C")
+        found = self.xp.asarray(array, dtype, order="C")
+        if isinstance(array, np.ndarray) and array.nbytes > _LARGE:
+            # it went through page-locked memory, which CuPy keeps
+            self.synchronize()
+            self.xp.get_default_pinned_memory_pool().free_all_blocks()
+        return found
 
     def to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
@@ -198,8 +206,15 @@ class _GPU(Device):
         # are graphs no longer (14.2), and gives back what live graphs replay into where memory runs short.
         cuda = self.xp.cuda
 
+        def new(size: int) -> tuple[Any, int]:
+            try:
+                return cuda.Memory(size), 0
+            except cuda.runtime.CUDARuntimeError:
+                self.xp.get_default_memory_pool().free_all_blocks()  # what that keeps for later
+                return cuda.Memory(size), 0
+
         def allocate(size: int) -> Any:
-            memory, _ = buffers.block(-(-size // _BLOCK) * _BLOCK, lambda rounded: (cuda.Memory(rounded), 0))
+            memory, _ = buffers.block(-(-size // _BLOCK) * _BLOCK, new)
             return cuda.MemoryPointer(memory, 0)
 
         with cuda.using_allocator(allocate):
@@ -243,6 +258,18 @@ def get(name: str | Device = "auto") -> Device:
         raise RuntimeError("CuPy finds no GPU; write device='cpu' or device='auto'")
     register(_GPU())
     return _devices["gpu"]
+
+
+def beside(parts: Sequence[Array]) -> Array:
+    """Arrays (..., columns) of one dtype next to each other, (..., all columns).
+
+    A concatenation of more than eight arrays would upload the table of their addresses (CuPy 14), which no captured step can.
+    """
+    ends = [0, *itertools.accumulate(part.shape[-1] for part in parts)]
+    out = device_of(*parts).empty((*parts[0].shape[:-1], ends[-1]), parts[0].dtype)
+    for part, start, end in zip(parts, ends, ends[1:], strict=False):
+        out[..., start:end] = part
+    return out
 
 
 def _foreign(array: Any) -> Device | None:

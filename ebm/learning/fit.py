@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import storage
 from ..data.minibatches import Binarization, Minibatches
-from ..training.callbacks import Callback
+from ..training.callbacks import Callback, listed
+from ..training.checkpoints import Description
 from ..training.divergence import DivergenceError
 from ..training.loop import Run, train
 from ..training.optimizers import SGD, Optimizer
@@ -52,8 +54,9 @@ def fit(
         centered=centered,
         seed=seed,
     )
-    callbacks = [*callbacks, _Bounds(machine, data)]
-    train(step, batches, epochs, callbacks, state=step.stateful() | {"batches": batches}, resume=resume)
+    callbacks = [*listed(callbacks), _Bounds(machine, data)]
+    state = step.stateful() | {"batches": batches, "model": Description(storage.description(machine))}
+    train(step, batches, epochs, callbacks, state=state, resume=resume)
 
 
 class _Bounds(Callback):

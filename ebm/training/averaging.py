@@ -23,8 +23,9 @@ class PolyakAverage(Callback):
     the parameters x, by default those of the run's one model; for a GAN's generator write `of=gan.generator.parameters`.
 
     `parameters` holds the means, which are the model's own up to `start`; training never sees them:
-    `model.with_parameters(average.parameters)` is a machine that has them, also in a `Validation` during the run. `apply_()` puts them
-    into the model itself. `count` is n. All are in checkpoints. It costs one more copy of the parameters and no wait for the device.
+    `machine.with_parameters(average.parameters)` is a machine that has them, `model.network.with_parameters(...)` a network, also in a
+    `Validation` during the run. `apply_()` puts them into the model itself. `count` is n. All are in checkpoints. It costs one more copy
+    of the parameters and no wait for the device.
 
     Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; for RBMs Swersky, Chen, Marlin, de Freitas 2010, "A
     tutorial on stochastic approximation algorithms for training restricted Boltzmann machines and deep belief nets".
@@ -61,8 +62,9 @@ class PolyakAverage(Callback):
         model, mean = self._both()
         if self._running:
             raise RuntimeError(
-                "found apply_() during training, which would go on from the means; write model.with_parameters(average.parameters) "
-                "to look at them, and apply_() after fit"
+                "found apply_() during training, which would go on from the means; write "
+                "machine.with_parameters(average.parameters), or model.network.with_parameters(...), to look at them, and apply_() "
+                "after fit"
             )
         if self.count:
             model.buffer[...] = mean.buffer

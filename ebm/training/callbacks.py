@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class Best:
 class EarlyStopping(Callback):
     """Stops when `metric` has not improved by more than `min_delta` for `patience` epochs; `best` holds the best value and epoch.
 
-    Raises `ValueError` when no epoch within the patience had a finite value of that name. To get the best parameters back, load
-    `best.safetensors` of `Checkpoint(directory, best=metric)`.
+    Raises `ValueError` when no epoch within the patience had a finite value of that name. To get the best parameters back, have a
+    `Checkpoint(directory, best=metric)` and load the model from its file, `ebm.load("directory/best.safetensors")`.
     """
 
     def __init__(self, metric: str, patience: int, minimize: bool = True, min_delta: float = 0.0) -> None:
@@ -146,6 +146,19 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best.load_state_dict(state)
+
+
+def listed(callbacks: Iterable[Callback]) -> list[Callback]:
+    """The callbacks as a list. Raises `TypeError` for a single one and for what is none."""
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"found a {type(callbacks).__name__} as callbacks; expected a list: write callbacks=[...]")
+    found = list(callbacks)
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                f"found {callback!r} among the callbacks; expected objects of classes made from ebm.training.Callback, such as Progress()"
+            )
+    return found
 
 
 def positive(name: str, value: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Takes the place of an array in the JSON tree; its value is the array's name in the archive.
 _ARRAY = "__array__"
+# What of a model's description may be another when a run goes on: how it is trained and computed, not what it is.
+_FREE = ("seed", "seeds", "precision", "frozen")
 
 
 class Checkpoint(Callback):
@@ -111,18 +114,60 @@ class Checkpoint(Callback):
             self.best.load_state_dict(state)
 
 
+class Description:
+    """What a run trains, as `storage.description` says: a part of the state by which checkpoints of other models are refused."""
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        # as a checkpoint gives it back; of what only a user's own layers and losses have, the class
+        self.value: dict[str, Any] = json.loads(json.dumps(description, default=lambda value: type(value).__name__))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The description."""
+        return self.value
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing: it was compared."""
+
+
+def found(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a checkpoint at `path`, a file or a folder, readable or not."""
+    path = Path(path)
+    return bool(_files(path)) if path.is_dir() else path.exists()
+
+
+def model_in(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The parameters by name and the description of the model, from the contents of a checkpoint of its run. Raises `ValueError` where it
+    has no description."""
+    state = _unpack(header, arrays)["state"]
+    if "model" not in state:
+        raise ValueError("a checkpoint without a description of its model; training goes on from it with resume=")
+    found: dict[str, np.ndarray] = {}
+    for name, part in state.items():
+        if name.partition(".")[0] == "parameters":
+            _flatten(part, name.removeprefix("parameters").removeprefix("."), found)
+    return found, state["model"]
+
+
+def _flatten(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> None:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            _flatten(value, f"{name}.{key}" if name else key, arrays)
+    else:
+        arrays[name] = tree
+
+
 def restore(run: Run, path: str | os.PathLike[str]) -> None:
     """Bring `run`, its state and its callbacks to where the checkpoint `path` was written (or the newest readable one in a folder).
 
     Damaged files in a folder are skipped with a warning, and an empty folder leaves the run at its start, with a warning. Raises
     `FileNotFoundError` where there is nothing, `ArchiveError` when nothing can be read, and `ValueError`, before anything is
-    changed, when the checkpoint is of another run: other names in the state, other shapes, another number of batches.
+    changed, when the checkpoint is of another run: other names in the state, another model, other shapes, another number of batches.
     """
     path = Path(path)
-    found = _newest(path) if path.is_dir() else (path, *archive.read(path, "checkpoint"))
-    if found is None:
+    newest = _newest(path) if path.is_dir() else (path, *archive.read(path, "checkpoint"))
+    if newest is None:
         return
-    path, arrays, header = found
+    path, arrays, header = newest
     try:
         tree = _unpack(header, arrays)
         position, state, callbacks = tree["run"], tree["state"], tree["callbacks"]
@@ -163,6 +208,9 @@ def _keyed(callbacks: list[Callback]) -> dict[str, Callback]:
 def _require_same(run: Run, path: Path, position: dict[str, Any], state: dict[str, Any]) -> None:
     if state.keys() != run.state.keys():
         raise ValueError(f"{path} holds {sorted(state)}, this run has {sorted(run.state)}; build the run as the saved one was")
+    for name, owner in run.state.items():
+        if isinstance(owner, Description) and (differing := _difference(state[name], owner.value)):
+            raise ValueError(f"{path} is of another model, {differing}; build the model as the saved one was")
     if position["steps_per_epoch"] != run.steps_per_epoch:
         raise ValueError(
             f"{path} was saved with {position['steps_per_epoch']} batches per epoch, this run has {run.steps_per_epoch}; "
@@ -186,6 +234,17 @@ def _require_same(run: Run, path: Path, position: dict[str, Any], state: dict[st
                 f"{path} holds {name} of shape {a.shape} and type {a.dtype}, this run's has shape {b.shape} and type {b.dtype}; "
                 "build the run as the saved one was"
             )
+
+
+def _difference(saved: Any, present: Any, place: str = "") -> str | None:
+    """Where two descriptions first differ, and what they have there."""
+    if isinstance(saved, dict) and isinstance(present, dict) and saved.keys() == present.keys():
+        pairs = [(f"{place}/{key}" if place else key, saved[key], present[key]) for key in saved if key not in _FREE]
+    elif isinstance(saved, list) and isinstance(present, list) and len(saved) == len(present):
+        pairs = [(f"{place}/{k}", a, b) for k, (a, b) in enumerate(zip(saved, present, strict=True))]
+    else:
+        return None if saved == present else f"with {place} {saved!r} where this run has {present!r}"
+    return next(filter(None, (_difference(a, b, inner) for inner, a, b in pairs)), None)
 
 
 def _pack(tree: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:

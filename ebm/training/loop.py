@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..compute.device import Array
 from . import checkpoints, interruption
-from .callbacks import Callback
+from .callbacks import Callback, listed
 from .metrics import RunningMeans
 
 
@@ -137,7 +137,7 @@ def train(
         raise TypeError(f"found epochs={epochs!r}; expected a whole number") from error
     if epochs < 0:
         raise ValueError(f"found epochs={epochs}; expected 0 or more")
-    run = Run(steps_per_epoch, epochs, callbacks, {} if state is None else state)
+    run = Run(steps_per_epoch, epochs, listed(callbacks), {} if state is None else state)
     if resume is not None:
         checkpoints.restore(run, resume)
     with interruption.deferred() as interrupt:

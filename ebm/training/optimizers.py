@@ -26,6 +26,8 @@ class Update(ABC):
     gradient: Parameters
 
     def __init__(self, parameters: Parameters, penalties: Sequence[Penalty], state: Sequence[float]) -> None:
+        if isinstance(penalties, Penalty):
+            raise TypeError(f"found penalties={penalties!r}; expected a list: write penalties=[{penalties!r}]")
         for penalty in penalties:
             if not isinstance(penalty, Penalty):
                 raise TypeError(f"found the penalty {penalty!r}; expected one of ebm.training, such as WeightDecay(1e-4)")

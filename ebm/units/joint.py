@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compute.device import Array, device_of
+from ..compute.device import Array, beside, device_of
 from ..compute.random import Stream
 from .base import Units
 from .bernoulli import Bernoulli
@@ -43,7 +43,7 @@ class Joint(Units):
         return [xp.ascontiguousarray(array[..., a:b]) for a, b in zip(starts, self.stops, strict=True)]
 
     def _side_by_side(self, parts: list[Array]) -> Array:
-        return device_of(*parts).xp.concatenate(parts, axis=-1)
+        return beside(parts)
 
     def _each(self, function: Callable[[Units, Array], Array], field: Array) -> Array:
         return self._side_by_side([function(m, part) for m, part in zip(self.members, self.parts(field), strict=True)])

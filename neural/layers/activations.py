@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ebm.compute.device import Array, device_of
+from ebm.compute.device import Array, beside, device_of
 from ebm.compute.kernels.logistic import logistic, softplus
 from ebm.compute.random import Stream
 from ebm.units import Joint, Units, from_config
@@ -192,7 +192,7 @@ def _by_field(units: Units, x: Array, y: Array, dy: Array) -> Array:
     """The derivative by the field x from that by the mean y."""
     if isinstance(units, Joint):
         parts = zip(units.members, units.parts(x), units.parts(y), units.parts(dy), strict=True)
-        return device_of(x).xp.concatenate([_by_field(*part) for part in parts], axis=1)
+        return beside([_by_field(*part) for part in parts])
     if not isinstance(units, SoftmaxUnits):
         return units.variance(x) * dy
     rows = x.shape[0], units.groups, units.categories

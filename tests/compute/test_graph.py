@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from strict import SyncError
 
-from ebm import CD, DBM, DBN, PCD, RBM, TAP, Exact, FastPCD, Gaussian, ParallelTempering, ReLU, Softmax
+from ebm import CD, DBM, DBN, PCD, RBM, TAP, Bernoulli, Exact, FastPCD, Gaussian, Joint, ParallelTempering, ReLU, Softmax
 from ebm.annealing import Path
 from ebm.compute import graph as module
 from ebm.compute.device import CPU
@@ -156,6 +156,8 @@ STEPS = {
     "ReLU": lambda device: _machine_step(device, CD(1), (ReLU(5),)),
     "Softmax": lambda device: _machine_step(device, CD(1), (Softmax(4),)),
     "DBM": lambda device: _machine_step(device, PCD(2, mean_field=3), (6, 5)),
+    # more arrays than a captured concatenation can have
+    "ten kinds": lambda device: _machine_step(device, CD(1), (Joint(*[Softmax(2), Bernoulli(1)] * 5),)),
     "up-down": lambda device: _up_down(device, PCD(2)),
     "autoencoder": lambda device: _network_step(device, _autoencoder),
     "VAE": lambda device: _network_step(

@@ -187,7 +187,7 @@ ROWS = {
             "nats": out(shape, dtype),
             "slope": out(shape, dtype),
         },
-        ulps=3,
+        ulps=5,  # a GPU doesn't round the product of target and field
     ),
     "logistic_sample": Row(
         lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "sample": out(shape, dtype), **address()},

@@ -242,6 +242,33 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path):
     np.testing.assert_array_equal(part.parameters.buffer, whole.parameters.buffer)
 
 
+def test_the_checkpoint_of_another_model_changes_nothing(tmp_path):
+    x = (rows() > 0).astype(np.float32)
+    tiny().fit(x, epochs=1, batch_size=5, callbacks=[Checkpoint(tmp_path)])
+    for other, match in (
+        (lambda: tiny(activation="tanh"), "with config/network/layers/1/layer 'Sigmoid' where this run has 'Tanh'"),
+        (
+            lambda: tiny(loss=SquaredError("sigmoid")),
+            "with config/loss .*BinaryCrossEntropy.* where this run has .*SquaredError",
+        ),
+    ):
+        model = other()
+        before = model.parameters.buffer.copy()
+        with pytest.raises(ValueError, match=match):
+            model.fit(x, epochs=2, batch_size=5, resume=tmp_path)
+        np.testing.assert_array_equal(model.parameters.buffer, before)
+    model = tiny(seed=5)
+    model.network.freeze(0)
+    model.fit(x, epochs=2, batch_size=5, resume=tmp_path)  # how it is trained is free
+
+
+def test_penalties_of_one_class_add_up():
+    x, both, one = (rows() > 0).astype(np.float32), History(), History()
+    tiny(code_penalties=[CodeL1(0.1), CodeL1(0.2)]).fit(x, epochs=1, batch_size=20, callbacks=[both])
+    tiny(code_penalties=[CodeL1(0.3)]).fit(x, epochs=1, batch_size=20, callbacks=[one])
+    assert both.rows[0]["CodeL1"] == pytest.approx(one.rows[0]["CodeL1"], rel=1e-6)
+
+
 def test_validation_is_measured_without_corruption():
     history, model = History(), tiny(corruption=Masking(0.3))
     model.fit(rows(), epochs=1, batch_size=5, validation=rows(seed=2), callbacks=[history])
@@ -327,6 +354,20 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
         (lambda: Contractive(-1.0), "expected strength >= 0"),
         (lambda: Contractive(1.0, hessian=1.0, samples=0), "samples=0; expected a whole number of at least 1"),
         (lambda: CodeL1(-1.0), "expected strength >= 0"),
+        (
+            lambda: tiny(loss=SquaredError("sigmoid")).fit(2 + rows()),
+            r"SquaredError\(output_by='sigmoid'\) is for targets in \[0, 1\]",
+        ),
+        (
+            lambda: tiny(loss=SquaredError()).fit(2 + rows(), binarization="stochastic"),
+            r"expected values in \[0.0, 1.0\]",
+        ),
+        (lambda: tiny(loss=SquaredError()).fit(rows(), batch_size=5, callbacks=History()), r"write callbacks=\[...\]"),
+        (lambda: tiny(loss=SquaredError()).fit(rows(), batch_size=5, callbacks=[History]), "made from ebm.training.Callback"),
+        (
+            lambda: tiny(loss=SquaredError()).fit(rows(), batch_size=5, penalties=WeightDecay(0.1)),
+            r"write penalties=\[WeightDecay\(rate=0.1\)\]",
+        ),
         (lambda: SquaredSparsity(0.1, -1.0), "expected strength >= 0"),
         (lambda: Autoencoder([6, 3], tied=True, loss=GaussianLikelihood()), "write tied=False"),
         (lambda: Autoencoder([6, 5, 3], code_penalties=[Contractive(0.1)]), r"write StochasticContractive\(strength=0.1\)"),
@@ -335,7 +376,7 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
             "for codes of ReLU.*expected probabilities",
         ),
         (lambda: Autoencoder([6, 3], activation="sinus"), "found activation 'sinus'; expected one of"),
-        (lambda: tiny().fit(2 * rows()), r"BinaryCrossEntropy is for .*data\[\d+, \d+\] is 1\.\d+; expected .*rescale them"),
+        (lambda: tiny().fit(2 * rows()), r"BinaryCrossEntropy.* is for .*data\[\d+, \d+\] is 1\.\d+; expected .*rescale them"),
         (lambda: tiny(loss=CategoricalCrossEntropy()).fit(rows()), "expects one-hot rows"),
         (lambda: tiny().fit(rows(width=5)), "5 columns; expected 6"),
         (lambda: tiny().encode(rows(width=5)), "5 columns; expected 6"),

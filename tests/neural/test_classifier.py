@@ -228,6 +228,19 @@ def test_adversarial_training_goes_on_where_it_was(tmp_path):
     np.testing.assert_array_equal(part.parameters.buffer, whole.parameters.buffer)
 
 
+def test_the_first_epochs_are_not_left_out_where_there_is_nothing_to_resume(tmp_path):
+    def run(folder, resume):
+        model = Classifier([64, 20], 10, device="cpu", seed=1)
+        options = {"epochs": 2, "top_epochs": 2, "batch_size": 100, "callbacks": [Checkpoint(folder)]}
+        return model.fit(TRAIN.images, TRAIN.labels, resume=resume, **options).parameters.buffer
+
+    plain = run(tmp_path / "a", None)
+    (tmp_path / "b").mkdir()
+    with pytest.warns(UserWarning, match="found no checkpoint in .*: training starts at its beginning"):
+        np.testing.assert_array_equal(run(tmp_path / "b", tmp_path / "b"), plain)
+    np.testing.assert_array_equal(run(tmp_path / "b", tmp_path / "b"), plain)
+
+
 def test_validation_metrics_and_resumption(tmp_path):
     def new():
         return Classifier([64, 20], 10, dropout=0.2, device="cpu", seed=1)

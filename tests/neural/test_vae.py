@@ -13,6 +13,7 @@ from neural.latent import attribute, interpolate, manifold, traverse
 from neural.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense, GaussianSample, ReLU, Reshape
 from neural.losses import BinaryCrossEntropy, GaussianLikelihood, SquaredError
 from neural.network import Network
+from neural.penalties import CodeL1
 from neural.step import Step
 from neural.vae import Elbo, GrayLevelsWarning, _Objective, _shares
 
@@ -299,7 +300,10 @@ def test_gray_levels_are_told_what_their_figure_means():
         (lambda: VAE([6, 3], latent=2, inputs=6), "the first that of a row"),
         (lambda: VAE([6, 3], latent=2, loss=SquaredError()), r"no distribution of the data.*GaussianLikelihood\(variance"),
         (lambda: VAE([6, 3], latent=2, loss=BinaryCrossEntropy(0.1)), "no distribution of the data"),
-        (lambda: VAE([Dense(3), 4], [Dense(6)], inputs=6, latent=2), "sizes only, or layers only"),
+        (
+            lambda: VAE([Dense(3), 4], [Dense(6)], inputs=6, latent=2),
+            "sizes alone, which the decoder mirrors, or layers for both",
+        ),
         (lambda: VAE([Dense(3)], [Dense(5)], inputs=6, latent=2), "BinaryCrossEntropy.* needs 6"),
         (lambda: VAE([Dense(3)], latent=2), "decoder="),
         (lambda: tiny().fit(bits(), samples=0), "samples=0"),
@@ -307,6 +311,11 @@ def test_gray_levels_are_told_what_their_figure_means():
         (lambda: tiny().fit(bits(), bound="elbow"), "expected 'elbo' or 'iwae'"),
         (lambda: tiny().fit(2 * bits()), r"expected values in \[0.0, 1.0\]"),
         (lambda: tiny().elbo(bits(width=5)), "5 columns; expected 6"),
+        (lambda: tiny().elbo(-bits()), r"expected values in \[0.0, 1.0\]"),
+        (lambda: tiny().log_likelihood(2 * bits(), 5), r"expected values in \[0.0, 1.0\]"),
+        (lambda: VAE([Dense(3)], [Dense(6)], inputs=6, latent=2, activation="relu"), "activation='relu' beside layers"),
+        (lambda: VAE([6, 3], [3, 6], latent=2), r"decoder=\[3, 6\]"),
+        (lambda: penalized().fit(bits()), r"code_penalties=\[.*which a VAE doesn't have"),
         (lambda: Network([GaussianSample()], 5, device="cpu"), "vectors of even length"),
         (
             lambda: VAE([Dense(3), BatchNorm()], [Dense(6)], inputs=6, latent=2, device="cpu").fit(
@@ -321,6 +330,18 @@ def test_gray_levels_are_told_what_their_figure_means():
 def test_bad_input(make, match):
     with pytest.raises((ValueError, TypeError), match=match):
         make()
+
+
+def penalized():
+    model = tiny()
+    model.code_penalties = [CodeL1(0.1)]
+    return model
+
+
+def test_one_sample_has_no_known_error():
+    values, errors = tiny().log_likelihood(bits(), 1)
+    assert np.isfinite(values).all()
+    assert np.isnan(errors).all()
 
 
 def test_shares_of_weights_that_are_far_apart_are_zero_not_subnormal():

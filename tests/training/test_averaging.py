@@ -207,7 +207,7 @@ def test_whatever_ends_a_run_leaves_the_model_its_own_parameters(ending):
 
     def end(run):
         if run.step == 7:
-            with pytest.raises(RuntimeError, match=r"apply_\(\) during training, .*; write model.with_parameters"):
+            with pytest.raises(RuntimeError, match=r"apply_\(\) during training, .*; write machine.with_parameters"):
                 average.apply_()
             if ending == "error":
                 raise ZeroDivisionError
