@@ -208,7 +208,7 @@ class Classifier:
             "binarization": binarization,
             "seed": self.network.seed if seed is None else seed,
         }
-        if top_epochs and (resume is None or not checkpoints.found(resume)):
+        if top_epochs and (resume is None or checkpoints.empty(resume)):
             segments = self.parameters.segments
             frozen = {name: segment.frozen for name, segment in segments.items()}
             try:

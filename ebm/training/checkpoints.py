@@ -129,10 +129,9 @@ class Description:
         """Nothing: it was compared."""
 
 
-def found(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a checkpoint at `path`, a file or a folder, readable or not."""
-    path = Path(path)
-    return bool(_files(path)) if path.is_dir() else path.exists()
+def empty(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a folder without checkpoints, with which a run starts at its beginning."""
+    return Path(path).is_dir() and not _files(Path(path))
 
 
 def model_in(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -239,6 +239,8 @@ def test_the_first_epochs_are_not_left_out_where_there_is_nothing_to_resume(tmp_
     with pytest.warns(UserWarning, match="found no checkpoint in .*: training starts at its beginning"):
         np.testing.assert_array_equal(run(tmp_path / "b", tmp_path / "b"), plain)
     np.testing.assert_array_equal(run(tmp_path / "b", tmp_path / "b"), plain)
+    with pytest.raises(FileNotFoundError):
+        run(tmp_path / "c", tmp_path / "c")
 
 
 def test_validation_metrics_and_resumption(tmp_path):
