@@ -34,7 +34,7 @@ from .units import Joint, Softmax, Units, as_units
 from .up_down import UpDown
 
 
-class DBN(Stack):
+class DBN(storage.Described, Stack):
     """A deep belief network of `layers`, visible first: numbers (of Bernoulli units) and units, or RBMs that are trained already.
 
     `labels=10` adds ten categories as softmax units to the visible side of the last RBM; rows of data, samples and clamps then have

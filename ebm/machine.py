@@ -62,7 +62,7 @@ class Connection:
     weights: Array
 
 
-class BoltzmannMachine:
+class BoltzmannMachine(storage.Described):
     """Layers (units, or numbers of Bernoulli units) joined by connections (pairs of layer numbers; a chain by default).
 
     `observed` are the numbers of the visible layers. A row of data holds their states side by side, in this order: images and labels of a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .compute import archive
 from .compute import device as devices
@@ -13,6 +13,33 @@ from .training import checkpoints
 
 if TYPE_CHECKING:
     from .training.parameters import Parameters
+
+
+class Described:
+    """What models share that `config()` and their parameters describe: they can be pickled and copied."""
+
+    def __copy__(self) -> Self:
+        """With the same parameters."""
+        model = object.__new__(type(self))
+        model.__dict__.update(self.__dict__)
+        return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        model: Any = self
+        return rebuilt, (type(self), model.config(), model.device.name, states(self))
+
+
+def states(model: Any) -> dict[str, dict[str, Any]]:
+    """Host copies of the parameters of each part of a model."""
+    return {part: p.state_dict() for part, p in _parts(model).items()}
+
+
+def rebuilt(kind: Any, config: Mapping[str, Any], device: str, states: Mapping[str, dict[str, Any]]) -> Any:
+    """The model of class `kind` that `config` describes, with these parameters."""
+    model = kind.from_config(config, devices.get(device))
+    for part, p in _parts(model).items():
+        p.load_state_dict(states[part])
+    return model
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:

@@ -32,7 +32,7 @@ from .step import Objective
 from .training import fit
 
 
-class Autoencoder:
+class Autoencoder(storage.Described):
     """An encoder, a decoder, and a loss between rows and what comes back of them.
 
     `encoder` are sizes, visible first: `[784, 1000, 500, 250, 30]` makes dense layers with `activation`, the last of them with `code`
@@ -252,6 +252,9 @@ class Autoencoder:
 
     def _check(self, rows: Any, name: str) -> None:
         check_rows(rows, self.inputs, low=-math.inf, high=math.inf, sparse=True, name=name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return *super().__reduce__(), {"corruption": self.corruption, "code_penalties": self.code_penalties}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one safetensors file; read it back with `neural.load`. Corruption and penalties, which only training

@@ -34,7 +34,7 @@ from .network import Network
 from .training import fit
 
 
-class Classifier:
+class Classifier(storage.Described):
     """A network whose last layer gives a number for each of `classes`, before the softmax that belongs to the loss.
 
     `layers` are sizes, inputs first, `[784, 500, 300]`, with `activation` and `dropout` after each, or layers for rows of `inputs`

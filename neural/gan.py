@@ -46,7 +46,7 @@ from .network import Network
 Prior = Literal["normal", "uniform"]
 
 
-class GAN:
+class GAN(storage.Described):
     """Two networks: `generator` makes rows x = G(z) of noise z, `discriminator` gives a logit, ln D(x) / (1 - D(x)), for "x is data".
 
     Both are lists of layers. The generator starts with rows of `latent` numbers, standard normal or, with `prior="uniform"`, uniform on

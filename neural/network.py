@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ebm import storage
 from ebm.compute import device as devices
 from ebm.compute.device import Array, Device
 from ebm.compute.random import Stream
@@ -23,7 +24,7 @@ from .layers import Backprop, Dense, Layer, Shape, from_config
 _BLOCK, _NUMBERS = 1000, 10**7
 
 
-class Network:
+class Network(storage.Described):
     """`layers` one after the other, for rows of `inputs` numbers (or of this shape).
 
     `layers[k]` are bound copies of those given, to be called one by one, and `parameters` their arrays, named "k.weights", "k.bias" and so
@@ -177,13 +178,14 @@ class Network:
             "inputs": self.inputs,
             "dtype": str(self.dtype),
             "frozen": frozen,
+            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], device: Device) -> Self:
         """The network, with parameters of its own, that `config` describes."""
         layers = [from_config(layer) for layer in config["layers"]]
-        network = cls(layers, tuple(config["inputs"]), device=device, dtype=config["dtype"])
+        network = cls(layers, tuple(config["inputs"]), device=device, dtype=config["dtype"], seed=config["seed"])
         for name in config["frozen"]:
             network.parameters.segments[name].frozen = True
         return network

@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 import re
 
 import numpy as np
@@ -14,6 +16,8 @@ from ebm.compute import archive
 from ebm.compute.archive import ArchiveError
 from ebm.compute.random import Stream
 from ebm.training import Checkpoint
+from neural.corruption import Masking
+from neural.layers import Dense
 
 
 def small(dtype="float32"):
@@ -288,6 +292,44 @@ def test_a_checkpoint_is_the_model_as_it_was_then(tmp_path):
         for now, then, expected in zip(*map(buffers, (again, first, model)), strict=True):
             np.testing.assert_array_equal(now, expected)
             assert not np.array_equal(then, expected)
+
+
+COPIED = {
+    "RBM": lambda: RBM(Gaussian(5, learn_variance=True), ReLU(4), device="cpu", seed=3),
+    "DBM": lambda: DBM([5, 4, 3], device="cpu", precision="bfloat16"),
+    "DBN": lambda: untied([5, 4, 3], labels=3, device="cpu"),
+    "unrolled": lambda: neural.unroll(DBM([5, 4, 3], device="cpu")),
+    "autoencoder": lambda: neural.Autoencoder([5, 3], tied=True, corruption=Masking(0.3), device="cpu", seed=3),
+    "classifier": lambda: neural.Classifier([5, 4], 5, device="cpu"),
+    "VAE": lambda: neural.VAE([5, 4], latent=2, device="cpu", dtype="float64"),
+    "GAN": lambda: neural.GAN.dense(5, 2, hidden=3, units=2, device="cpu"),
+    "network": lambda: neural.Network([Dense(3)], 5, device="cpu", seed=3),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"])
+@pytest.mark.filterwarnings("ignore::neural.balance.BalanceWarning")
+def test_copies_and_pickles_are_models_of_their_own(duplicate, name):
+    model = COPIED[name]()
+    again = duplicate(model)
+    assert type(again) is type(model)
+    assert repr(again) == repr(model)
+    before = [x.copy() for x in buffers(model)]
+    for x, y in zip(buffers(again), before, strict=True):
+        np.testing.assert_array_equal(x, y)
+    if hasattr(model, "fit") and name != "DBN":
+        rows = np.random.default_rng(5).random((40, 5)).astype(np.float32)
+        rows = (rows - rows.mean(axis=0)) / rows.std(axis=0) if name == "RBM" else rows
+        options = {"labels": np.arange(40) % 5} if name == "classifier" else {}
+        again.fit(rows, epochs=1, batch_size=10, **options)
+        for x, y in zip(buffers(model), before, strict=True):
+            np.testing.assert_array_equal(x, y)
+        model.fit(rows, epochs=1, batch_size=10, **options)  # by the same draws
+        for x, y in zip(buffers(model), buffers(again), strict=True):
+            np.testing.assert_array_equal(x, y)
+    shallow = copy.copy(model)
+    assert all(x is y for x, y in zip(buffers(shallow), buffers(model), strict=True))
 
 
 def buffers(model):

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..compute import device as devices
+from .. import storage
 from ..training.callbacks import Callback
 from ..training.divergence import DivergenceGuard
 from ..training.progress import Progress
@@ -63,18 +63,14 @@ class ModelEstimator(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if self._name in state:
-            model = state[self._name]
-            state[self._name] = model.config(), {part: p.state_dict() for part, p in _parts(model).items()}
+            state[self._name] = self._model.config(), storage.states(self._model)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._name in state:
             config, parameters = state[self._name]
-            model = self._kind.from_config(config, devices.get(self.device))
-            for part, p in _parts(model).items():
-                p.load_state_dict(parameters[part])
-            setattr(self, self._name, model)
+            setattr(self, self._name, storage.rebuilt(self._kind, config, self.device, parameters))
 
 
 class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ModelEstimator):
@@ -138,8 +134,3 @@ def clipped(X: Any, warn: bool = False) -> Any:
     X.sum_duplicates()
     X.data = np.clip(X.data, 0, 1)
     return X
-
-
-def _parts(model: Any) -> Any:
-    """The parameters of a model by the part of it that they belong to."""
-    return model.parts if hasattr(model, "parts") else {"": model.parameters}
