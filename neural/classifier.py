@@ -311,14 +311,18 @@ class Classifier(storage.Described):
             if labels.shape == (rows, self.classes):
                 cure = f": write {name}.argmax(axis=1) of one-hot rows"
             elif labels.shape == (rows,):
-                numbers = np.issubdtype(labels.dtype, np.floating) or labels.dtype == bool
-                cure = f": write {name}.astype(int)" if numbers else f": write np.unique({name}, return_inverse=True)[1]"
+                number = np.issubdtype(labels.dtype, np.floating) or labels.dtype == bool
+                whole = number and (labels == np.floor(labels)).all()
+                cure = f": write {name}.astype(int)" if whole else f": write np.unique({name}, return_inverse=True)[1]"
+            elif labels.shape == (rows, 1):
+                cure = f": write {name}.ravel()"
             raise ValueError(
                 f"{name}: found {labels.dtype} of shape {labels.shape}; expected {rows} whole numbers, one for each row{cure}"
             )
         if rows and (labels.min() < 0 or labels.max() >= self.classes):
             wrong = int(((labels < 0) | (labels >= self.classes)).argmax())
-            raise ValueError(f"{name}[{wrong}] is {labels[wrong]}; expected whole numbers from 0 to {self.classes - 1}")
+            cure = f": write {name} - 1" if labels.min() == 1 and labels.max() == self.classes else ""
+            raise ValueError(f"{name}[{wrong}] is {labels[wrong]}; expected whole numbers from 0 to {self.classes - 1}{cure}")
         return np.eye(self.classes, dtype=np.float32)[labels]
 
     def save(self, path: str | os.PathLike[str]) -> None:

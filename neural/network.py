@@ -14,6 +14,7 @@ from ebm.compute import device as devices
 from ebm.compute.device import Array, Device
 from ebm.compute.random import Stream
 from ebm.data.minibatches import dense
+from ebm.training.divergence import DivergenceError
 from ebm.training.parameters import Parameters
 from ebm.units.base import positive
 
@@ -134,7 +135,8 @@ class Network(storage.Described):
         return any(not self.parameters.segments[name].frozen for name in layer.names.values())
 
     def evaluate(self, rows: Any, first: int = 0, last: int | None = None) -> np.ndarray:
-        """y of a host array (rows, ...), on the host, computed in blocks. Raises `ValueError` for rows of another size."""
+        """y of a host array (rows, ...), on the host, computed in blocks. Raises `ValueError` for rows of another size, `DivergenceError`
+        where y isn't finite because the parameters aren't."""
         shape = self._before[first]
         if math.prod(rows.shape[1:]) != math.prod(shape):
             raise ValueError(f"found rows of shape {tuple(rows.shape[1:])} before layer {first}; expected {shape}")
@@ -142,7 +144,13 @@ class Network(storage.Described):
         found = []
         for start in range(0, max(rows.shape[0], 1), block):
             x = self.device.asarray(dense(rows[start : start + block]), self.dtype)
-            found.append(self.device.to_host(self(x.reshape(x.shape[0], *shape), None, first, last)[0]))
+            y = self.device.to_host(self(x.reshape(x.shape[0], *shape), None, first, last)[0])
+            if not np.isfinite(y).all() and not np.isfinite(self.device.to_host(self.parameters.buffer)).all():
+                raise DivergenceError(
+                    "found parameters that are not finite: training has diverged; train a new network at a lower learning rate, or go on "
+                    "from an earlier checkpoint (callbacks=[DivergenceGuard()] keeps them sound)"
+                )
+            found.append(y)
         return np.concatenate(found)
 
     def freeze(self, *layers: int, frozen: bool = True) -> None:

@@ -203,6 +203,8 @@ class VAE(Autoencoder):
                 f"found corruption={self.corruption!r}, code_penalties={self.code_penalties!r}, which a VAE doesn't have; set them to "
                 f"None and ()"
             )
+        if isinstance(beta, (int, float)) and not 0 <= beta < math.inf:
+            raise ValueError(f"found beta={beta}; expected a number >= 0, or a schedule of such")
         if bound not in ("elbo", "iwae"):
             raise ValueError(f"found bound={bound!r}; expected 'elbo' or 'iwae'")
         return self._train(

@@ -79,6 +79,8 @@ class Update(ABC):
     def _set(self, index: int, value: float) -> None:
         """Write a number of `_state` in device memory, where it has changed."""
         if self._written.get(index) != value:
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"found {value} from a schedule of {type(self).__name__[1:]}; expected finite numbers >= 0")
             self._state[index : index + 1] = value
             self._written[index] = value
 

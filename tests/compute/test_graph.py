@@ -11,7 +11,7 @@ from strict import SyncError
 from ebm import CD, DBM, DBN, PCD, RBM, TAP, Bernoulli, Exact, FastPCD, Gaussian, Joint, ParallelTempering, ReLU, Softmax
 from ebm.annealing import Path
 from ebm.compute import graph as module
-from ebm.compute.device import CPU
+from ebm.compute.device import CPU, get
 from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.learning.step import Step
@@ -168,19 +168,21 @@ STEPS = {
 }
 
 
+@pytest.mark.parametrize("name", ["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("make", STEPS.values(), ids=list(STEPS))
-def test_replayed_steps_are_the_steps(make, strict, monkeypatch):
-    found, captured, capture = [], [], strict.capture
-    monkeypatch.setattr(strict, "capture", lambda function: captured.append(function) or capture(function))
+def test_replayed_steps_are_the_steps(make, name, request, monkeypatch):
+    device = request.getfixturevalue("strict") if name == "strict" else get(name)
+    found, captured, capture = [], [], device.capture
+    monkeypatch.setattr(device, "capture", lambda function: captured.append(function) or capture(function))
     for captures in (False, True):
-        monkeypatch.setattr(strict, "captures", captures)
-        step, parameters = make(strict)
-        metrics = [strict.to_host(x) for v in batches(strict) for x in step(v).values()]
-        found.append([strict.to_host(p.buffer) for p in parameters] + metrics)
+        monkeypatch.setattr(device, "captures", captures)
+        step, parameters = make(device)
+        metrics = [device.to_host(x) for v in batches(device) for x in step(v).values()]
+        found.append([device.to_host(p.buffer) for p in parameters] + metrics)
         assert bool(captured) is captures
     assert len(found[0]) == len(found[1]) > 1
     for x, y in zip(*found, strict=True):
-        np.testing.assert_array_equal(x, y)
+        np.testing.assert_allclose(x, y, rtol=0 if name == "strict" else 1e-5)
         assert np.isfinite(x).all()
 
 

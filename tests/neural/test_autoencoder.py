@@ -6,7 +6,7 @@ from scipy.linalg import subspace_angles
 
 from ebm import data
 from ebm.compute.random import Stream
-from ebm.training import SGD, Adam, Checkpoint, History, WeightDecay
+from ebm.training import SGD, Adam, Checkpoint, DivergenceError, History, WeightDecay
 from ebm.units import Bernoulli
 from neural import Autoencoder, load
 from neural.corruption import GaussianNoise, Masking, SaltAndPepper, emphasized
@@ -260,6 +260,15 @@ def test_the_checkpoint_of_another_model_changes_nothing(tmp_path):
     model = tiny()
     model.network.freeze(0)
     model.fit(x, epochs=2, batch_size=5, resume=tmp_path)  # how it is trained is free
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_diverged_one_is_called_so():
+    model = tiny(activation="relu", loss=SquaredError()).fit(rows(), epochs=5, batch_size=5, optimizer=SGD(1e6))
+    with pytest.raises(DivergenceError, match="training has diverged"):
+        model.reconstruct(rows())
+    with pytest.raises(DivergenceError, match="training has diverged"):
+        tiny(activation="relu", loss=SquaredError()).fit(rows(), epochs=5, batch_size=5, optimizer=SGD(1e6), validation=rows())
 
 
 def test_penalties_of_one_class_add_up():

@@ -296,7 +296,13 @@ def small():
 @pytest.mark.parametrize(
     ("act", "match"),
     [
-        (lambda: small().fit(TRAIN.images, TRAIN.labels + 1), r"labels\[\d+\] is 10; expected whole numbers from 0 to 9"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels + 1), r"is 10; expected whole numbers from 0 to 9: write labels - 1"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels[:, None]), r"write labels.ravel\(\)"),
+        (lambda: small().fit(TRAIN.images, TRAIN.labels + 0.5), r"write np.unique\(labels, return_inverse=True\)\[1\]"),
+        (
+            lambda: small().fit(TRAIN.images, TRAIN.labels, optimizer=SGD(lambda epoch: 1 - 30 * epoch)),
+            "found -1.* from a schedule of Momentum; expected finite numbers >= 0",
+        ),
         (lambda: small().fit(TRAIN.images, TRAIN.labels - 1), "is -1; expected"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels[:-1]), "whole numbers, one for each row"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels * 1.0), r"found float64.*write labels.astype\(int\)"),
