@@ -11,13 +11,14 @@ from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.training.optimizers import Optimizer
 from ebm.training.parameters import Parameters
-from ebm.training.penalties import Penalty, SparsityTarget
+from ebm.training.penalties import Penalty
 
 from .gradient import Gradient
 from .layers import Backprop
 from .line_search import LineSearch
 from .losses import BinaryCrossEntropy
 from .network import Network
+from .step import on_weights
 
 if TYPE_CHECKING:
     from .gan import GAN
@@ -57,9 +58,7 @@ class _Player:
                 f"found {name}={optimizer!r}; expected an optimizer of small steps, since the other player moves too: "
                 "Adam(2e-4, beta1=0.5) or SGD(0.1)"
             )
-        if found := [p for p in penalties if isinstance(p, SparsityTarget)]:
-            raise TypeError(f"found {found[0]}, a penalty of machines; expected those on weights, such as WeightDecay(1e-4)")
-        self.update = optimizer.start(network.parameters, penalties)
+        self.update = optimizer.start(network.parameters, on_weights(penalties))
         # under the table of the parameters, which says what stands still
         self._target = network.parameters.over(self.update.gradient.buffer)
 

@@ -259,7 +259,7 @@ class GAN(storage.Described):
 
         Raises `ValueError` for data that the generator's last layer can't make, and for a batch of one, before anything changes.
         """
-        self._check(data, "data", *self._range())
+        self._check(data, "data", *((0.0, 1.0) if binarization is not None else self._range()))
         positive("discriminator_steps", discriminator_steps)
         if positive("batch_size", batch_size) < 2:
             raise ValueError("found batch_size=1; one row has no spread to compare with the data's: expected two or more")

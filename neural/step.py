@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ebm.compute.device import Array
@@ -11,7 +11,7 @@ from ebm.compute.graph import Graph
 from ebm.compute.random import Stream
 from ebm.training.optimizers import Optimizer, Update
 from ebm.training.parameters import Parameters
-from ebm.training.penalties import Penalty, SparsityTarget
+from ebm.training.penalties import Penalty, SparsityTarget, listed
 
 from .gradient import Gradient
 from .line_search import LineSearch, Search
@@ -19,6 +19,17 @@ from .line_search import LineSearch, Search
 # (batch, stream, gradient) -> metrics, whose sum is the loss of a batch; it adds the derivatives to the gradient. Where it has a method
 # `begin(epoch)`, that is called before each step with the number of epochs done.
 Objective = Callable[[Any, Stream, Gradient], Mapping[str, Array]]
+
+
+def on_weights(penalties: Iterable[Penalty]) -> list[Penalty]:
+    """The penalties as a list. Raises `TypeError` for what is no list of those that networks can have."""
+    found = listed(penalties)
+    if wrong := [p for p in found if isinstance(p, SparsityTarget)]:
+        raise TypeError(
+            f"found {wrong[0]}, a penalty of machines; expected those on weights, such as WeightDecay(1e-4): for codes write one of "
+            f"neural.penalties"
+        )
+    return found
 
 
 class Step:
@@ -40,9 +51,7 @@ class Step:
     ) -> None:
         if not hasattr(optimizer, "start") or isinstance(optimizer, type):
             raise TypeError(f"found optimizer={optimizer!r}; expected an optimizer, such as SGD(0.1) or Adam(1e-3)")
-        single = isinstance(penalties, Penalty)  # which the optimizer refuses
-        if found := [] if single else [p for p in penalties if isinstance(p, SparsityTarget)]:
-            raise TypeError(f"found {found[0]}, a penalty of machines; for codes write one of neural.penalties")
+        penalties = on_weights(penalties)
         self.objective, self.steps_per_epoch, self.parameters = objective, steps_per_epoch, parameters
         self.update: Update | Search = optimizer.start(parameters, penalties)
         # under the table of the parameters, which says what stands still

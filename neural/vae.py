@@ -16,7 +16,7 @@ from ebm.data.minibatches import Binarization, dense
 from ebm.training.callbacks import Callback
 from ebm.training.optimizers import Optimizer
 from ebm.training.penalties import Penalty
-from ebm.training.schedules import Schedule, as_schedule
+from ebm.training.schedules import Schedule, as_schedule, evaluated
 from ebm.units.base import positive
 
 from .autoencoder import Autoencoder
@@ -203,8 +203,6 @@ class VAE(Autoencoder):
                 f"found corruption={self.corruption!r}, code_penalties={self.code_penalties!r}, which a VAE doesn't have; set them to "
                 f"None and ()"
             )
-        if isinstance(beta, (int, float)) and not 0 <= beta < math.inf:
-            raise ValueError(f"found beta={beta}; expected a number >= 0, or a schedule of such")
         if bound not in ("elbo", "iwae"):
             raise ValueError(f"found bound={bound!r}; expected 'elbo' or 'iwae'")
         return self._train(
@@ -277,10 +275,11 @@ class _Objective:
         self.weighted = bound == "iwae"
         self.beta = model.device.zeros((1,), model.network.dtype)
         self._written: float | None = None
+        self.begin(0.0)
 
     def begin(self, epoch: float) -> None:
         """Set beta to what it is after so many epochs, in device memory, where a captured step finds it."""
-        value = self.schedule(epoch)
+        value = evaluated(self.schedule, epoch, "beta")
         if value != self._written:
             self.beta[...] = value
             self._written = value

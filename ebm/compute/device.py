@@ -267,7 +267,7 @@ def beside(parts: Sequence[Array]) -> Array:
     """
     ends = [0, *itertools.accumulate(part.shape[-1] for part in parts)]
     out = device_of(*parts).empty((*parts[0].shape[:-1], ends[-1]), parts[0].dtype)
-    for part, start, end in zip(parts, ends, ends[1:], strict=False):
+    for part, (start, end) in zip(parts, itertools.pairwise(ends), strict=True):
         out[..., start:end] = part
     return out
 

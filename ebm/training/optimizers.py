@@ -16,8 +16,8 @@ import numpy as np
 from ..compute.device import Array
 from ..compute.kernels.updates import adam_step, momentum_step, nesterov_step
 from .parameters import Parameters
-from .penalties import L1, MaxNorm, Penalty, WeightDecay
-from .schedules import Schedule, as_schedule
+from .penalties import L1, MaxNorm, Penalty, WeightDecay, listed
+from .schedules import Schedule, as_schedule, evaluated
 
 
 class Update(ABC):
@@ -26,11 +26,7 @@ class Update(ABC):
     gradient: Parameters
 
     def __init__(self, parameters: Parameters, penalties: Sequence[Penalty], state: Sequence[float]) -> None:
-        if isinstance(penalties, Penalty):
-            raise TypeError(f"found penalties={penalties!r}; expected a list: write penalties=[{penalties!r}]")
-        for penalty in penalties:
-            if not isinstance(penalty, Penalty):
-                raise TypeError(f"found the penalty {penalty!r}; expected one of ebm.training, such as WeightDecay(1e-4)")
+        penalties = listed(penalties)
         self.parameters = parameters
         device, dtype = parameters.device, parameters.dtype
         self._norms = [p for p in penalties if isinstance(p, MaxNorm)]
@@ -79,8 +75,6 @@ class Update(ABC):
     def _set(self, index: int, value: float) -> None:
         """Write a number of `_state` in device memory, where it has changed."""
         if self._written.get(index) != value:
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"found {value} from a schedule of {type(self).__name__[1:]}; expected finite numbers >= 0")
             self._state[index : index + 1] = value
             self._written[index] = value
 
@@ -112,8 +106,8 @@ class _Momentum(Update):
         self.gradient = self.velocity = parameters.zeros_like()
 
     def begin(self, epoch: float) -> float:
-        self._set(0, self._rate(epoch))
-        return self._momentum(epoch)
+        self._set(0, evaluated(self._rate, epoch, "learning_rate"))
+        return evaluated(self._momentum, epoch, "momentum")
 
     def _apply(self) -> None:
         momentum_step(self.parameters.buffer, self.velocity.buffer, self._ends, self._table, self._state)
@@ -128,8 +122,8 @@ class _Nesterov(_Momentum):
         self.gradient = parameters.zeros_like()
 
     def begin(self, epoch: float) -> float:
-        self._set(0, self._rate(epoch))
-        self._set(1, self._momentum(epoch))
+        self._set(0, evaluated(self._rate, epoch, "learning_rate"))
+        self._set(1, evaluated(self._momentum, epoch, "momentum"))
         return 0.0
 
     def _apply(self) -> None:
@@ -162,7 +156,7 @@ class _Adam(Update):
         self.gradient, self.first, self.second = (parameters.zeros_like() for _ in range(3))
 
     def begin(self, epoch: float) -> float:
-        self._set(0, self._rate(epoch))
+        self._set(0, evaluated(self._rate, epoch, "learning_rate"))
         return 0.0
 
     def _apply(self) -> None:

@@ -5,6 +5,7 @@ The norm penalties are coefficients that the optimizer's kernel applies in its o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,3 +87,14 @@ def _not_negative(penalty: Any, value: float) -> None:
 
 
 Penalty = WeightDecay | L1 | MaxNorm | SparsityTarget
+
+
+def listed(penalties: Iterable[Penalty]) -> list[Penalty]:
+    """The penalties as a list. Raises `TypeError` for a single one and for what is none."""
+    if isinstance(penalties, Penalty):
+        raise TypeError(f"found penalties={penalties!r}; expected a list: write penalties=[{penalties!r}]")
+    found = list(penalties)
+    for penalty in found:
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"found the penalty {penalty!r}; expected one of ebm.training, such as WeightDecay(1e-4)")
+    return found

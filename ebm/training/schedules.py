@@ -134,6 +134,14 @@ def momentum_ramp(start: float = 0.5, end: float = 0.9, epoch: float = 5) -> Pie
     return Piecewise((start, end), (epoch,))
 
 
+def evaluated(schedule: Schedule, epoch: float, name: str) -> float:
+    """The value of `name` after so many epochs. Raises `ValueError` unless it is finite and not negative."""
+    value = schedule(epoch)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"found {name}={value} after {epoch:g} epochs; expected a schedule of finite numbers >= 0")
+    return value
+
+
 def as_schedule(value: float | Schedule) -> Schedule:
     """`value` itself if it can be called with the epochs done, else the constant schedule of that number.
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import sys
+import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 
 from ebm.compute import cublas
 
+CALLS = ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2")
 CODES = {0: (np.float32, ctypes.c_float), 1: (np.float64, ctypes.c_double)}
 
 
@@ -85,3 +90,25 @@ def test_a_failure_says_so(monkeypatch):
     monkeypatch.setattr(cublas, "_handle", lambda: (failing, None))
     with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 7"):
         cublas.product(*(OnDevice(np.ones((2, 2), np.float32)) for _ in range(3)), 1.0, 0.0)
+
+
+def test_a_workspace_outlives_the_thread_whose_graphs_hold_it(monkeypatch):
+    class Memory:
+        ptr = 0
+
+        def __init__(self, size):
+            made.append(weakref.ref(self))
+
+    made: list[weakref.ref[Memory]] = []
+    monkeypatch.setattr(cublas, "_library", lambda: SimpleNamespace(**dict.fromkeys(CALLS, lambda *arguments: 0)))
+    monkeypatch.setattr(cublas, "_kept", [])
+    stream = SimpleNamespace(ptr=0)
+    cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0), Memory=Memory, get_current_stream=lambda: stream)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    for _ in range(2):
+        thread = threading.Thread(target=cublas._handle)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(made) == 2
+    assert all(memory() is not None for memory in made)

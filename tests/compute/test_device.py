@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ebm.compute import device as module
-from ebm.compute.device import ALIGNMENT, CPU, Arena, MixedDevicesError, device_of, get
+from ebm.compute.device import ALIGNMENT, CPU, Arena, MixedDevicesError, beside, device_of, get
 
 
 @pytest.fixture
@@ -86,6 +86,52 @@ def test_an_arena_of_a_gpu_hands_out_what_no_array_holds(cupy_that_finds):
     assert not allocators
     assert passes[0] == passes[1] == passes[2]
     assert {size: len(blocks) for size, blocks in arena.blocks.items()} == {1024: 2, 2048: 1}
+
+
+def test_where_memory_runs_short_what_cupy_keeps_is_freed(cupy_that_finds):
+    cupy_that_finds(1)
+    gpu, kept = get("gpu"), [1, 2]
+    error = gpu.xp.cuda.runtime.CUDARuntimeError
+
+    class Memory:
+        def __init__(self, size):
+            if kept:
+                raise error("out of memory")
+
+    @contextmanager
+    def using_allocator(allocate):
+        yield allocators.append(allocate)
+
+    allocators = []
+    vars(gpu.xp.cuda).update(Memory=Memory, MemoryPointer=lambda memory, _: memory, using_allocator=using_allocator)
+    gpu.xp.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=kept.clear)
+    with gpu.arena(Arena()):
+        assert isinstance(allocators[-1](100), Memory)
+        gpu.xp.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
+        kept.append(3)
+        with pytest.raises(error, match="out of memory"):
+            allocators[-1](10_000)
+
+
+def test_large_uploads_leave_no_memory_locked_in_pages(cupy_that_finds):
+    cupy_that_finds(1)
+    gpu, done = get("gpu"), []
+    gpu.xp.asarray = lambda array, dtype, order: array
+    gpu.xp.cuda.get_current_stream = lambda: SimpleNamespace(synchronize=lambda: done.append("waited"))
+    gpu.xp.get_default_pinned_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: done.append("freed"))
+    gpu.asarray(np.empty(1000, np.uint8))
+    assert not done  # a step may copy a few numbers, and mustn't wait
+    gpu.asarray(np.empty(module._LARGE + 1, np.uint8))
+    assert done == ["waited", "freed"]
+
+
+def test_arrays_come_to_lie_beside_each_other(device):
+    parts = [device.asarray(np.full((2, n), n, np.float32)) for n in range(1, 11)]
+    np.testing.assert_array_equal(
+        device.to_host(beside(parts)), np.repeat(np.arange(1, 11), np.arange(1, 11))[None].repeat(2, 0)
+    )
+    rows = [device.asarray(np.arange(n, dtype=np.float64)) for n in (3, 2)]
+    np.testing.assert_array_equal(device.to_host(beside(rows)), [0, 1, 2, 0, 1])
 
 
 def test_with_a_gpu(cupy_that_finds):

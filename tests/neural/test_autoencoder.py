@@ -8,7 +8,7 @@ from ebm import data
 from ebm.compute.random import Stream
 from ebm.training import SGD, Adam, Checkpoint, DivergenceError, History, WeightDecay
 from ebm.units import Bernoulli
-from neural import Autoencoder, load
+from neural import Autoencoder, LineSearch, load
 from neural.corruption import GaussianNoise, Masking, SaltAndPepper, emphasized
 from neural.gradient import Gradient
 from neural.initializers import He
@@ -377,6 +377,10 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
             lambda: tiny(loss=SquaredError()).fit(rows(), batch_size=5, penalties=WeightDecay(0.1)),
             r"write penalties=\[WeightDecay\(rate=0.1\)\]",
         ),
+        (
+            lambda: tiny().fit(rows() * 0, batch_size=5, optimizer=LineSearch(), penalties=WeightDecay(0.1)),
+            r"write penalties=\[WeightDecay\(rate=0.1\)\]",
+        ),
         (lambda: SquaredSparsity(0.1, -1.0), "expected strength >= 0"),
         (lambda: Autoencoder([6, 3], tied=True, loss=GaussianLikelihood()), "write tied=False"),
         (lambda: Autoencoder([6, 5, 3], code_penalties=[Contractive(0.1)]), r"write StochasticContractive\(strength=0.1\)"),
@@ -385,7 +389,10 @@ def test_training_on_a_strict_device_waits_for_nothing_and_equals_the_cpus(stric
             "for codes of ReLU.*expected probabilities",
         ),
         (lambda: Autoencoder([6, 3], activation="sinus"), "found activation 'sinus'; expected one of"),
-        (lambda: tiny().fit(2 * rows()), r"BinaryCrossEntropy.* is for .*data\[\d+, \d+\] is 1\.\d+; expected .*rescale them"),
+        (
+            lambda: tiny().fit(2 * rows()),
+            r"BinaryCrossEntropy\(label_smoothing=0.0\) is for .*data\[\d+, \d+\] is 1\.\d+; expected .*rescale them",
+        ),
         (lambda: tiny(loss=CategoricalCrossEntropy()).fit(rows()), "expects one-hot rows"),
         (lambda: tiny().fit(rows(width=5)), "5 columns; expected 6"),
         (lambda: tiny().encode(rows(width=5)), "5 columns; expected 6"),

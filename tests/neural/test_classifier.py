@@ -301,7 +301,7 @@ def small():
         (lambda: small().fit(TRAIN.images, TRAIN.labels + 0.5), r"write np.unique\(labels, return_inverse=True\)\[1\]"),
         (
             lambda: small().fit(TRAIN.images, TRAIN.labels, optimizer=SGD(lambda epoch: 1 - 30 * epoch)),
-            "found -1.* from a schedule of Momentum; expected finite numbers >= 0",
+            "found learning_rate=-1.* after .* epochs; expected a schedule of finite numbers >= 0",
         ),
         (lambda: small().fit(TRAIN.images, TRAIN.labels - 1), "is -1; expected"),
         (lambda: small().fit(TRAIN.images, TRAIN.labels[:-1]), "whole numbers, one for each row"),

@@ -491,6 +491,13 @@ END = [Dense(1)]
         ),
         (lambda: tiny().fit(rows(), batch_size=5, discriminator_optimizer=Adam), "found discriminator_optimizer=<class"),
         (lambda: tiny().fit(rows(), batch_size=5, penalties=[SparsityTarget(0.1)]), "a penalty of machines"),
+        (lambda: tiny().fit(rows(), batch_size=5, penalties=WeightDecay(0.1)), r"write penalties=\[WeightDecay\(rate=0.1\)\]"),
+        (
+            lambda: GAN([Dense(6), Tanh()], END, latent=2, inputs=6, device="cpu").fit(
+                rows() - 0.5, batch_size=5, binarization="stochastic"
+            ),
+            r"expected values in \[0.0, 1.0\]",
+        ),
         (lambda: tiny().decode(rows(width=4)), "4 columns; expected 3"),
         (lambda: tiny().discriminate(rows(width=4)), "4 columns; expected 6"),
         (lambda: tiny().sample(0), "found n=0"),

@@ -439,7 +439,7 @@ def test_only_optimizers_and_penalties_of_networks_make_steps():
     network = small()
     with pytest.raises(TypeError, match=r"found optimizer=<class .*Adam'>; expected an optimizer, such as SGD\(0.1\)"):
         Step(network.parameters, objective_of(network, SquaredError()), Adam, steps_per_epoch=1)
-    with pytest.raises(TypeError, match=r"a penalty of machines; for codes write one of neural\.penalties"):
+    with pytest.raises(TypeError, match=r"a penalty of machines; .*for codes write one of neural\.penalties"):
         Step(
             network.parameters, objective_of(network, SquaredError()), SGD(), steps_per_epoch=1, penalties=[SparsityTarget(0.1)]
         )

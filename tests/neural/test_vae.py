@@ -307,7 +307,7 @@ def test_gray_levels_are_told_what_their_figure_means():
         (lambda: VAE([Dense(3)], [Dense(5)], inputs=6, latent=2), "BinaryCrossEntropy.* needs 6"),
         (lambda: VAE([Dense(3)], latent=2), "decoder="),
         (lambda: tiny().fit(bits(), samples=0), "samples=0"),
-        (lambda: tiny().fit(bits(), beta=-1), "found beta=-1; expected a number >= 0"),
+        (lambda: tiny().fit(bits(), beta=-1), "found beta=-1.* after 0 epochs; expected a schedule of finite numbers >= 0"),
         (lambda: tiny().log_likelihood(bits(), 0), "samples=0"),
         (lambda: tiny().fit(bits(), bound="elbow"), "expected 'elbo' or 'iwae'"),
         (lambda: tiny().fit(2 * bits()), r"expected values in \[0.0, 1.0\]"),

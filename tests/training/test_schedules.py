@@ -4,6 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
+from ebm.training import SGD, Adam
+from ebm.training.parameters import Parameters
 from ebm.training.schedules import Constant, Cosine, GrowingMomentum, InverseTime, Linear, Piecewise, as_schedule, momentum_ramp
 
 ALL = [
@@ -70,6 +72,21 @@ def test_a_number_is_a_constant(number):
 def test_a_schedule_is_itself():
     schedule = Linear(1, 0, 2)
     assert as_schedule(schedule) is schedule
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.5])
+@pytest.mark.parametrize("optimizer", ["rate", "momentum", "Nesterov", "Adam"])
+def test_an_optimizer_takes_no_other_values_of_a_schedule(value, optimizer):
+    schedule, name = Piecewise((0.5, value), (1,)), "momentum" if optimizer in ("momentum", "Nesterov") else "learning_rate"
+    update = {
+        "rate": lambda: SGD(schedule),
+        "momentum": lambda: SGD(0.1, schedule),
+        "Nesterov": lambda: SGD(0.1, schedule, nesterov=True),
+        "Adam": lambda: Adam(schedule),
+    }[optimizer]().start(Parameters({"weights": (3, 2)}))
+    update.begin(0.5)
+    with pytest.raises(ValueError, match=rf"found {name}={value} after 1.5 epochs; expected a schedule of finite numbers >= 0"):
+        update.begin(1.5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
