@@ -23,6 +23,7 @@ from . import sampling, storage
 from .compute import device as devices
 from .compute.device import Array, Device, beside, device_of
 from .compute.gemm import PRECISIONS, Precision, gemm, prepared
+from .compute.kernels.sums import add_row_sums
 from .compute.random import Stream
 from .data.minibatches import in_blocks
 from .mean_field import downward, posterior
@@ -454,36 +455,43 @@ class BoltzmannMachine(storage.Described):
         beta: float = 1.0,
         centers: Sequence[Array] | None = None,
         weights: Array | None = None,
+        minus: Sequence[Array] | None = None,
     ) -> None:
         """gradient = beta gradient + factor * mean over the rows of -dE/dparameters at `states`, or with `weights` (rows,) their
-        weighted sum.
+        weighted sum; with the states `minus` factor times the difference from the mean at those.
 
         With `centers`, one offset (size,) a layer, the gradient is the centered one: W's from x - center, and from the bias's the part
         that W's takes over is subtracted (Melchior, Fischer, Wiskott 2016, "How to center deep Boltzmann machines", equations 8
         to 10), in a form that holds for the difference of two calls with opposite factors. Stored parameters stay uncentered.
         """
-        rows = states[0].shape[0]
-        if not rows:
+        phases = [list(states)] if minus is None else [list(states), list(minus)]
+        rows = [phase[0].shape[0] for phase in phases]
+        if not all(rows):
             raise ValueError("found states of no rows; expected at least one row, over which the statistics are averaged")
-        scale = factor / rows if weights is None else factor
-        # sums over rows are products too: one operation each, with the momentum in it
-        over = self.device.empty((1, rows), self.dtype)
-        over[...] = 1 if weights is None else weights
-        for i, x in enumerate(states):
-            for name, value in self.layers[i].units.statistics(x).items():
-                gemm(over, value, gradient[f"{name}.{i}"][None], alpha=scale, beta=beta)
-        if centers is not None:
-            states = [x - center for x, center in zip(states, centers, strict=True)]
-        for i, x in enumerate(states):
-            for repeats in self._repeats(i, states):
-                x = x * repeats[:, None]
-            gemm(over, x, gradient[f"bias.{i}"][None], alpha=scale, beta=beta)
-        for c in self.connections:
-            lower, upper = states[c.lower], states[c.upper]
-            if weights is not None:
-                lower = lower * weights[:, None]
-            gemm(lower.T, upper, gradient[c.name], alpha=scale, beta=beta, precision=self.precision)
+        factors = [factor / rows[0], *(-factor / n for n in rows[1:])] if weights is None else [factor]
+
+        def weighted(x: Array) -> Array:
+            return x if weights is None else x * weights[:, None]
+
+        # what is summed over the rows, by the parameter whose gradient it is: a term from each phase
+        sums: dict[str, list[Array]] = {}
+        for phase in phases:
+            for i, x in enumerate(phase):
+                for name, value in self.layers[i].units.statistics(x).items():
+                    sums.setdefault(f"{name}.{i}", []).append(weighted(value))
             if centers is not None:
+                phase[:] = [x - center for x, center in zip(phase, centers, strict=True)]
+            for i, x in enumerate(phase):
+                for repeats in self._repeats(i, phase):
+                    x = x * repeats[:, None]
+                sums.setdefault(f"bias.{i}", []).append(weighted(x))
+        add_row_sums([(gradient[name], terms) for name, terms in sums.items()], factors, beta)
+        for phase, scale, share in zip(phases, factors, (beta, 1.0), strict=False):
+            for c in self.connections:
+                lower, upper = weighted(phase[c.lower]), phase[c.upper]
+                gemm(lower.T, upper, gradient[c.name], alpha=scale, beta=share, precision=self.precision)
+                if centers is None:
+                    continue
                 # a bias loses dW times the other layer's center, computed from the rows: dW itself carries momentum here
                 for this, x, other, y in ((c.lower, lower, c.upper, upper), (c.upper, upper, c.lower, lower)):
                     along = gemm(y, centers[other][:, None], precision=self.precision)

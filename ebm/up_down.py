@@ -83,8 +83,7 @@ class UpDown:
                 f"found learning={self.learning!r}, whose model's phase has no rows to pass down; write CD(3) or PCD(3)"
             )
         name = f"layer.{len(recognition)}"
-        top.add_statistics_(self.updates[name].gradient, positive, -1.0, betas[name])
-        top.add_statistics_(self.updates[name].gradient, negative, 1.0)
+        top.add_statistics_(self.updates[name].gradient, positive, -1.0, betas[name], minus=negative)
         for k, rbm in enumerate(generation):
             name = f"generative.{k}"
             _predict(self.updates[name], rbm, 0, awake[k : k + 2], betas[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ebm.compute.device import Array
 from ebm.compute.gemm import Precision, gemm
+from ebm.compute.kernels.sums import add_row_sums
 from ebm.training.parameters import Parameters
 
 
@@ -45,6 +46,12 @@ class Gradient:
         beta = self._begin(name)
         if beta is not None:
             gemm(a, b, self.target[name], beta=beta, precision=precision)
+
+    def add_sum(self, name: str, rows: Array) -> None:
+        """Add the sum over the rows (rows, size), a bias's gradient."""
+        beta = self._begin(name)
+        if beta is not None:
+            add_row_sums([(self.target[name], [rows])], [1.0], beta)
 
     def finish(self) -> None:
         """Scale what got nothing."""

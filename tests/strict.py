@@ -290,7 +290,18 @@ class HostCuda(StrictDevice):
 
     name = "hostcuda"
     header = Path(__file__).with_name("cuda_on_host.h")
-    options = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Werror", "-shared", "-fPIC", "-x", "c++")
+    options = (
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        "-Wall",
+        "-Werror",
+        "-Wno-unknown-pragmas",
+        "-shared",
+        "-fPIC",
+        "-x",
+        "c++",
+    )
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -324,7 +335,8 @@ class HostCuda(StrictDevice):
     def _library(self, kernels: Sequence[Kernel], real: str) -> ctypes.CDLL:
         launchers = "".join(
             f'extern "C" void launch_{k.name}(unsigned blocks, unsigned threads, void** arguments)\n'
-            f"{{ over_grid(of_{k.name}::{k.name}, blocks, threads, arguments); }}\n"
+            f"{{ over_grid{'_with_barriers' if '__syncthreads' in k.cuda_source(real) else ''}"
+            f"(of_{k.name}::{k.name}, blocks, threads, arguments); }}\n"
             for k in kernels
         )
         source = self.header.read_text() + translation_unit(kernels, real) + "\n" + launchers

@@ -115,8 +115,8 @@ def test_the_models_phase_may_be_a_function(centered):
     for rule in (CD(1), by_function(1.0), by_function(0.5)):
         rbm = RBM(9, 6, device="cpu", seed=1)
         trained.append(rbm.fit(bars(), epochs=5, batch_size=8, learning=rule, centered=centered).parameters.buffer)
-    np.testing.assert_array_equal(trained[1], trained[0])
-    assert not np.array_equal(trained[2], trained[0])
+    np.testing.assert_allclose(trained[1], trained[0], rtol=0, atol=1e-7)  # the order of a sum is another
+    assert not np.allclose(trained[2], trained[0], rtol=0, atol=1e-4)
 
 
 # What machines and parameters offer for it.

@@ -60,7 +60,7 @@ _SCALARS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "float": (numbers.Real, float, np.float64),
 }
 _FLOATS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-_THREADS = 256
+_THREADS = 256  # a power of two that kernels count on: 8 at least, for the tests, and no more
 _MOST_BLOCKS = 4096  # enough to fill any present GPU; the grid-stride loop does the rest
 
 registry: dict[str, Kernel] = {}

@@ -120,8 +120,7 @@ class FastPCD(PCD):
             negative[j] = machine.update(j, moved, "mean")
         positive = self._data(machine, v, chains)
         fast = machine.parameters.over(chains["fast"])
-        machine.add_statistics_(fast, positive, self.fast_rate, self.decay)
-        machine.add_statistics_(fast, negative, -self.fast_rate)
+        machine.add_statistics_(fast, positive, self.fast_rate, self.decay, minus=negative)
         own = {f"{name}.{i}" for i, layer in enumerate(machine.layers) for name in layer.units.own}
         for name, segment in machine.parameters.segments.items():
             if segment.frozen or name in own:

@@ -96,9 +96,10 @@ class Step:
         for i, pull in pulls:
             positive[i] = positive[i] + pull
         # the optimizer descends: the gradient of the loss has the opposite sign
-        machine.add_statistics_(update.gradient, positive, -1.0, beta, self._centers)
-        subtract = negative if callable(negative) else functools.partial(machine.add_statistics_, states=negative)
-        subtract(update.gradient, factor=1.0, centers=self._centers)
+        rows = None if callable(negative) else negative
+        machine.add_statistics_(update.gradient, positive, -1.0, beta, self._centers, minus=rows)
+        if callable(negative):
+            negative(update.gradient, factor=1.0, centers=self._centers)
         update.apply_()
         for layer in machine.layers:
             layer.units.constrain_()

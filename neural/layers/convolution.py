@@ -88,7 +88,7 @@ class Conv2D(_Convolution):
             if gradient is not None:
                 gradient.add_product(self.names["weights"], windows.T, d, self.precision)
                 if self.bias:
-                    gradient.add(self.names["bias"], d.sum(axis=0))
+                    gradient.add_sum(self.names["bias"], d)
             if not through:
                 return None
             return _overlaid(gemm(d, weights.T, precision=self.precision), x.shape, self.kernel, self.stride, self.padding)
@@ -137,7 +137,7 @@ class ConvTranspose2D(_Convolution):
             if gradient is not None:
                 gradient.add_product(self.names["weights"], rows.T, windows, self.precision)
                 if self.bias:
-                    gradient.add(self.names["bias"], dy.sum(axis=(0, 1, 2)))
+                    gradient.add_sum(self.names["bias"], dy.reshape(-1, self.channels))
             return gemm(windows, weights.T, precision=self.precision).reshape(x.shape) if through else None
 
         return y, backprop

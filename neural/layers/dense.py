@@ -79,7 +79,7 @@ class Dense(Layer):
                 a, b = (dy.T, x) if tied else (x.T, dy)
                 gradient.add_product(self.names["weights"], a, b, self.precision)
                 if self.bias:
-                    gradient.add(self.names["bias"], dy.sum(axis=0))
+                    gradient.add_sum(self.names["bias"], dy)
             return gemm(dy, factor.T, precision=self.precision) if through else None
 
         return y, backprop

@@ -61,7 +61,7 @@ class Maxout(Layer):
             dz = dz.reshape(z.shape)
             if gradient is not None:
                 gradient.add_product(self.names["weights"], x.T, dz, self.precision)
-                gradient.add(self.names["bias"], dz.sum(axis=0))
+                gradient.add_sum(self.names["bias"], dz)
             return gemm(dz, weights.T, precision=self.precision) if through else None
 
         return y, backprop

@@ -78,7 +78,7 @@ def wide_fields(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) ->
 
 LONGEST = 11
 # What a kernel may read only.
-INPUTS = ("address", "table", "state", "ends", "betas", "base", "change", "images", "windows")
+INPUTS = ("address", "table", "state", "ends", "betas", "base", "change", "images", "windows", "x", "y", "u", "v")
 
 
 def draws(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
@@ -157,6 +157,15 @@ def windowed(shape: tuple[int, ...], dtype: Any, given: np.random.Generator, fir
     }
 
 
+def phases(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
+    """States of two layers of other sizes, in two phases of other numbers of rows."""
+    (rows, columns), others = shape, (2 * shape[0] + 1, max(shape[1] - 1, 0))
+    made = {name: rng.standard_normal((n, columns)).astype(dtype) for name, n in (("x", rows), ("y", others[0]))}
+    made["first"] = rng.standard_normal(columns).astype(dtype)
+    made |= {name: rng.standard_normal((n, others[1])).astype(dtype) for name, n in (("u", rows), ("v", others[0]))}
+    return made | {"second": rng.standard_normal(others[1]).astype(dtype), "a": -0.5, "b": 0.25, "beta": 0.75}
+
+
 VECTORS: dict[str, Any] = {"shapes": ((0,), (1,), (301,)), "more_shapes": ()}
 
 ROWS = {
@@ -231,6 +240,7 @@ ROWS = {
     "overlay": Row(
         lambda rng, shape, dtype: windowed(shape, dtype, rng, "windows", "images"), ulps=8, shapes=tuple(WINDOWS), more_shapes=()
     ),
+    "row_sums": Row(phases, ulps=8, shapes=((0, 5), (3, 0), (1, 1), (13, 17)), more_shapes=()),
     "momentum_step": Row(lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "velocity"), ulps=2, **VECTORS),
     "nesterov_step": Row(
         lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "gradient", "velocity"), ulps=4, **VECTORS
@@ -281,8 +291,8 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "shape", "dtype"), CASES)
 def test_kernel_equals_its_reference(device, name, shape, dtype, monkeypatch):
-    # A grid of two blocks of four threads: the largest shapes take many strides of it.
-    monkeypatch.setattr(module, "_THREADS", 4)
+    # A grid of two blocks of eight threads: the largest shapes take many strides of it.
+    monkeypatch.setattr(module, "_THREADS", 8)
     monkeypatch.setattr(module, "_MOST_BLOCKS", 2)
     kernel, row = KERNELS[name], ROWS[name]
     arguments = row.make(np.random.default_rng(len(shape)), shape, dtype)
@@ -327,6 +337,19 @@ def test_large_grid(device):
     )
     want = call(bernoulli.reference, CPU, arguments)["out"]
     np.testing.assert_array_equal(call(bernoulli, device, arguments)["out"], want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("beta", "before"), [(0.75, 3.0), (0.0, np.nan)])
+def test_sums_by_whole_blocks(device, dtype, beta, before):
+    """With the blocks as they are, whose threads wait for each other; what is there before doesn't matter without a share of it."""
+    arguments = phases(np.random.default_rng(0), (300, 21), dtype) | {"beta": beta}
+    arguments |= {name: np.full_like(arguments[name], before) for name in ("first", "second")}
+    got = call(KERNELS["row_sums"], device, arguments)
+    for name, x, y in (("first", "x", "y"), ("second", "u", "v")):
+        terms = -0.5 * arguments[x].astype(float).sum(axis=0) + 0.25 * arguments[y].astype(float).sum(axis=0)
+        want = terms + (beta * arguments[name].astype(float) if beta else 0)
+        np.testing.assert_allclose(got[name], want, rtol=0, atol=500 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,0 +1,102 @@
+"""Sums over rows, which the gradients of biases are: one kernel for two layers and both phases of learning, as on a GPU its launch takes as
+long as the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ..device import Array
+from ..kernel import Floats, kernel
+
+
+def add_row_sums(sums: Sequence[tuple[Array, Sequence[Array]]], factors: Sequence[float], beta: float = 0.0) -> None:
+    """out = beta out + sum_k factors[k] sum_r terms[k][r] for every pair of an `out` (size,) and its terms (rows, size) in `sums`.
+
+    There are one or two factors, and as many terms in each pair; the k-th ones of all pairs have equally many rows. With beta = 0, what
+    was in `out` doesn't matter.
+    """
+    a, b = (*factors, 0.0)[:2]
+    for i in range(0, len(sums), 2):
+        out, (x, *others) = sums[i]
+        y = others[0] if others else x[:0]
+        second, (u, *others) = sums[i + 1] if i + 1 < len(sums) else (out[:0], (x[:, :0], y[:, :0]))
+        row_sums(x, y, out, u, others[0] if others else u[:0], second, a, b, beta)
+
+
+@kernel
+def row_sums(
+    x: Floats, y: Floats, first: Floats, u: Floats, v: Floats, second: Floats, a: float, b: float, beta: float
+) -> None:
+    """first = beta first + a sum_r x_r + b sum_r y_r, and second the same of u and v, which have as many rows as x and y."""
+    for out, p, q in ((first, x, y), (second, u, v)):
+        total = out.dtype.type(a) * p.sum(axis=0) + out.dtype.type(b) * q.sum(axis=0)
+        out[...] = total if beta == 0 else out.dtype.type(beta) * out + total
+
+
+@njit(inline="always")
+def _sum(x: Any, total: Any) -> None:  # pragma: no cover
+    """total += the rows of x, eight at a time: so it is read and written less often, and errors of rounding add up more slowly."""
+    whole = x.shape[0] // 8 * 8
+    for r in range(0, whole, 8):
+        a, b, c, d = x[r], x[r + 1], x[r + 2], x[r + 3]
+        e, f, g, h = x[r + 4], x[r + 5], x[r + 6], x[r + 7]
+        for i in range(total.size):
+            total[i] += ((a[i] + b[i]) + (c[i] + d[i])) + ((e[i] + f[i]) + (g[i] + h[i]))
+    for r in range(whole, x.shape[0]):
+        row = x[r]
+        for i in range(total.size):
+            total[i] += row[i]
+
+
+@row_sums.numba
+def _(x: Any, y: Any, first: Any, u: Any, v: Any, second: Any, a: float, b: float, beta: float) -> None:  # pragma: no cover
+    for k in range(2):
+        out, p, q = (second, u, v) if k else (first, x, y)
+        if out.size == 0:
+            continue
+        here, there = np.zeros(out.size, out.dtype), np.zeros(out.size, out.dtype)
+        _sum(p, here)
+        _sum(q, there)
+        real = out.dtype.type
+        for i in range(out.size):
+            total = real(a) * here[i] + real(b) * there[i]
+            out[i] = total if beta == 0 else real(beta) * out[i] + total
+
+
+# A block sums 8 columns, a sector of memory, at a time: each of its threads some of the rows, then they halve their number.
+row_sums.cuda(
+    r"""
+extern "C" __global__ void row_sums(const T* x, const T* y, T* first, const T* u, const T* v, T* second, double a, double b,
+                                    double beta, long long x_rows, long long y_rows, long long first_columns,
+                                    long long second_columns) {
+    __shared__ T part[256];
+    long long tiles = (first_columns + 7) / 8, all = tiles + (second_columns + 7) / 8;
+    for (long long tile = blockIdx.x; tile < all; tile += gridDim.x) {
+        bool other = tile >= tiles;
+        const T *p = other ? u : x, *q = other ? v : y;
+        T* out = other ? second : first;
+        long long columns = other ? second_columns : first_columns;
+        long long column = (other ? tile - tiles : tile) * 8 + threadIdx.x % 8;
+        T here = 0, there = 0;
+        if (column < columns) {
+#pragma unroll 8
+            for (long long r = threadIdx.x / 8; r < x_rows; r += blockDim.x / 8) here += p[r * columns + column];
+#pragma unroll 8
+            for (long long r = threadIdx.x / 8; r < y_rows; r += blockDim.x / 8) there += q[r * columns + column];
+        }
+        part[threadIdx.x] = (T)a * here + (T)b * there;
+        for (unsigned half = blockDim.x / 2; half >= 8; half /= 2) {
+            __syncthreads();
+            if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+        }
+        // the threads that write have made the last sums themselves
+        if (threadIdx.x < 8 && column < columns) out[column] = (beta == 0 ? 0 : (T)beta * out[column]) + part[threadIdx.x];
+        __syncthreads();
+    }
+}
+"""
+)
