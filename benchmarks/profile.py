@@ -4,9 +4,9 @@
     python -m benchmarks.profile dbm --precision bfloat16 --device gpu
 
 The functions of `ebm.compute` (`gemm` and every kernel) and the gathering of the batch are timed as the step calls them. Kernels count as
-updates, as sampling where they draw, else as means; what is left is array code (sums over rows, biases), the laying out of prepared
-weights, and Python. On a GPU each call is waited for, so that the sum is that of the device's times and of the launches that a captured
-step would not make.
+updates, as sums over rows (the gradients of biases), as sampling where they draw, else as means; what is left is array code, the laying
+out of prepared weights, and Python. On a GPU each call is waited for, so that the sum is that of the device's times and of the launches
+that a captured step would not make.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ class Record:
 def _product(a: Any, b: Any, *_: Any) -> tuple[str, str]:
     b = b.source if isinstance(b, Laid) else b
     left, right = (" " if x.flags.c_contiguous else "ᵀ" for x in (a, b))
-    kind = "products" if a.shape[0] > 1 else "sums over rows"  # biases are learned by a row of ones
-    return kind, f"{a.shape[0]:5} x {a.shape[1]:4}{left} x {b.shape[1]:4}{right}"
+    return "products", f"{a.shape[0]:5} x {a.shape[1]:4}{left} x {b.shape[1]:4}{right}"
 
 
 def _kernel(kernel: Kernel, *_: Any) -> tuple[str, str]:
+    family = kernel.__module__.rpartition(".")[2]
     drawing = "sampling" if "address" in kernel.parameters else "means"
-    return "update" if kernel.__module__.endswith("updates") else drawing, kernel.name
+    return {"updates": "update", "sums": "sums over rows"}.get(family, drawing), kernel.name
 
 
 @contextmanager

@@ -261,9 +261,11 @@ class TiedRBM(RBM):
             for layer, scale, once in zip(self.layers, scales, (once, once[:0]), strict=True)
         ]
 
-    def field(self, layer: int, states: Sequence[Array], beta: float = 1.0, out: Array | None = None) -> Array:
+    def field(
+        self, layer: int, states: Sequence[Array], beta: float = 1.0, out: Array | None = None, *, times: float = 1.0
+    ) -> Array:
         """The field of an RBM, times the layer's scale."""
-        field = super().field(layer, states, beta, out)
+        field = super().field(layer, states, beta, out, times=times)
         field *= self._scales[layer]
         return field
 

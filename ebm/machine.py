@@ -285,8 +285,10 @@ class BoltzmannMachine(storage.Described):
             weights *= np.expand_dims(self.layers[i].units.deviation(), axis)
         return weights
 
-    def field(self, layer: int, states: Sequence[Array], beta: float = 1.0, out: Array | None = None) -> Array:
-        """beta (bias_i + sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with.
+    def field(
+        self, layer: int, states: Sequence[Array], beta: float = 1.0, out: Array | None = None, *, times: float = 1.0
+    ) -> Array:
+        """beta (bias_i + times sum_j x_j W_ji), shape (rows, size), from the states of the layers that it is connected with.
 
         Layers whose states are None are left out. The bias counts once for each draw of a connected layer of counts (see
         `ReplicatedSoftmax`). `out` may be the layer's own states, which aren't read.
@@ -302,7 +304,7 @@ class BoltzmannMachine(storage.Described):
                 field *= repeats[:, None]
             row, scale = None, 1.0
         for other, weights in joined:
-            gemm(states[other], weights, field, alpha=beta, beta=scale, precision=self.precision, row=row)
+            gemm(states[other], weights, field, alpha=beta * times, beta=scale, precision=self.precision, row=row)
             row, scale = None, 1.0
         return field
 

@@ -42,9 +42,8 @@ def upward(machine: BoltzmannMachine, v: Array, verb: Verb = "mean", stream: Str
     that come after it, which are still unknown (Salakhutdinov & Hinton 2009, section 3.1)."""
     states = machine.split(v)
     for layer in machine.outward:
-        field, last = machine.field(layer, states), all(states[i] is not None for i in machine.neighbors(layer))
-        if not last:
-            field += field - machine.layers[layer].bias
+        last = all(states[i] is not None for i in machine.neighbors(layer))
+        field = machine.field(layer, states, times=1.0 if last else 2.0)
         units = machine.layers[layer].units
         states[layer] = units.sample(field, _given(stream)) if verb == "sample" else units.mean(field)
     return states
@@ -61,9 +60,7 @@ def downward(machine: BoltzmannMachine, states: States) -> States:
         if not farther:
             found[layer] = states[layer]
             continue
-        field = machine.field(layer, found)
-        field += field - machine.layers[layer].bias
-        found[layer] = machine.layers[layer].units.mean(field)
+        found[layer] = machine.layers[layer].units.mean(machine.field(layer, found, times=2.0))
     for i in machine.observed:
         found[i] = machine.layers[i].units.like(states[i]).mean(machine.field(i, found))
     return found

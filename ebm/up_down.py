@@ -96,11 +96,10 @@ class UpDown:
             _predict(self.updates[name], recognition[k], 1, [below, dream], betas[name])
             dream = below
         for update in self.updates.values():
-            update.apply_()
+            update.apply_(stream)
         for rbm in (*dbn.layers, *generation):
             for layer in rbm.layers:
                 layer.units.constrain_()
-        stream.advance_()
         if not measured:
             return {}
         error = features - dbn.up_and_down(features)

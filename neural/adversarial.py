@@ -66,10 +66,10 @@ class _Player:
         """What the next update's derivatives are added to."""
         return Gradient(self._target, beta)
 
-    def apply_(self, gradient: Gradient) -> None:
-        """Move the parameters."""
+    def apply_(self, gradient: Gradient, stream: Stream) -> None:
+        """Move the parameters, and the stream past its draws so far."""
         gradient.finish()
-        self.update.apply_()
+        self.update.apply_(stream)
 
 
 class AdversarialStep:
@@ -135,12 +135,11 @@ class AdversarialStep:
             fake, to_latent = model.generator(model.draw(rows, self.stream), self.stream)
             gradient = self._discriminator.gradient(discriminator_beta)
             metrics |= self.judge(x, fake, gradient)
-            self._discriminator.apply_(gradient)
+            self._discriminator.apply_(gradient, self.stream)
         gradient = self._generator.gradient(generator_beta)
         metrics |= self.fool(fake, to_latent, gradient)
-        self._generator.apply_(gradient)
+        self._generator.apply_(gradient, self.stream)
         metrics["diversity"] = _spread(fake) / device_of(x).xp.maximum(_spread(x), x.dtype.type(_LEAST_SPREAD))
-        self.stream.advance_()
         return metrics
 
     def judge(self, x: Array, fake: Array, gradient: Gradient) -> dict[str, Array]:

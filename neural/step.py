@@ -91,8 +91,7 @@ class Step:
         gradient = Gradient(self._target, beta)
         metrics = self.objective(batch, self.stream, gradient)
         gradient.finish()
-        update.apply_()
-        self.stream.advance_()
+        update.apply_(self.stream)
         return metrics
 
     def stateful(self) -> dict[str, Any]:

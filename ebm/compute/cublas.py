@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -21,76 +22,199 @@ _DEFAULT_ALGORITHM = -1
 # tensor cores.
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.uint16): 14}
 _COMPUTE = {np.dtype(np.float32): 68, np.dtype(np.float64): 70, "tf32": 77}
+# Of cublasLt.h: attributes of a product with the one that adds a vector at its end, those of a search for an algorithm, and the status
+# where there is none.
+_TRANSPOSED, _EPILOGUE, _ADD_VECTOR, _VECTOR = (3, 4), 7, 4, 8
+_MOST_WORKSPACE, _ALIGNMENTS = 1, (5, 6, 7, 8)
+_NOT_SUPPORTED = 15
 _local = threading.local()
 # Handles and workspaces of all threads: captured graphs use them when a thread has ended.
 _kept: list[Any] = []
 
 
-def product(a: Array, b: Array, out: Array, alpha: float, beta: float, precision: str | None = None) -> None:
-    """out = alpha a b + beta out on the current stream, of arrays that `gemm` has checked."""
-    cublas, handle = _handle()
-    (n, k), m = a.shape, b.shape[1]
-    scalar = ctypes.c_float if out.dtype == np.float32 else ctypes.c_double
+def product(
+    a: Array, b: Array, out: Array, alpha: float, beta: float, precision: str | None = None, row: Array | None = None
+) -> None:
+    """out = alpha a b + beta out, or with `row` alpha a b + beta row, on the current stream, of arrays that `gemm` has checked."""
+    handle = _handle()
     # cuBLAS counts by columns, and so sees transposes: out^T = b^T a^T
-    a_plain, b_plain = a.flags.c_contiguous, b.flags.c_contiguous
+    operands = [_Matrix(x) for x in (b, a, out)]
+    compute = _COMPUTE["tf32" if precision == "tf32" else out.dtype]
+    if row is not None:
+        if beta == 1 and out.dtype == np.float32 and handle.add_product(operands, compute, alpha, row.data.ptr):
+            return
+        out[...] = row
+    scalar = ctypes.c_float if out.dtype == np.float32 else ctypes.c_double
+    left, right, result = operands
     _check(
-        cublas.cublasGemmEx(
-            handle,
-            int(not b_plain),
-            int(not a_plain),
-            m,
-            n,
-            k,
+        handle.cublas.cublasGemmEx(
+            handle.pointer,
+            left.transposed,
+            right.transposed,
+            result.rows,
+            result.columns,
+            a.shape[1],
             ctypes.byref(scalar(alpha)),
-            b.data.ptr,
-            _TYPES[b.dtype],
-            m if b_plain else k,
-            a.data.ptr,
-            _TYPES[a.dtype],
-            k if a_plain else n,
+            *left.place,
+            *right.place,
             ctypes.byref(scalar(beta)),
-            out.data.ptr,
-            _TYPES[out.dtype],
-            m,
-            _COMPUTE["tf32" if precision == "tf32" else out.dtype],
+            *result.place,
+            compute,
             _DEFAULT_ALGORITHM,
         ),
         "cublasGemmEx",
     )
 
 
-def _handle() -> tuple[Any, Any]:
-    """The library, and this thread's handle for the current device, set to the current stream."""
+class _Matrix:
+    """An array (n, m), C-contiguous or the transpose of one that is, as cuBLAS sees it: its memory, by columns."""
+
+    def __init__(self, array: Array) -> None:
+        self.transposed = int(not array.flags.c_contiguous)
+        self.columns, self.rows = array.shape[::-1] if self.transposed else array.shape
+        self.pointer, self.kind = array.data.ptr, _TYPES[array.dtype]
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """What cublasGemmEx takes: the address, the type, and how far apart columns are."""
+        return self.pointer, self.kind, self.rows
+
+    @property
+    def alignment(self) -> int:
+        """The power of two, up to 256, that the address is a multiple of."""
+        return min(self.pointer & -self.pointer or 256, 256)
+
+
+class _Heuristic(ctypes.Structure):
+    """cublasLtMatmulHeuristicResult_t."""
+
+    _fields_ = (
+        ("algorithm", ctypes.c_uint64 * 8),
+        ("workspace", ctypes.c_size_t),
+        ("status", ctypes.c_int),
+        ("waves", ctypes.c_float),
+        ("reserved", ctypes.c_int * 4),
+    )
+
+
+class _Handle:
+    """A thread's handle for a device, its workspace, and what is known of products to which a vector is added."""
+
+    def __init__(self, cublas: Any, lt: Any, workspace: Any) -> None:
+        self.cublas, self.lt, self.workspace, self.stream = cublas, lt, workspace, 0
+        self.pointer = ctypes.c_void_p()
+        _check(cublas.cublasCreate_v2(ctypes.byref(self.pointer)), "cublasCreate")
+        self._plans: dict[Hashable, tuple[Any, list[Any], _Heuristic] | None] = {}
+
+    def on(self, stream: int) -> _Handle:
+        """This handle, its products queued on a stream from now on."""
+        self.stream = stream
+        _check(self.cublas.cublasSetStream_v2(self.pointer, stream), "cublasSetStream")
+        # a change of the stream takes the workspace away
+        _check(self.cublas.cublasSetWorkspace_v2(self.pointer, self.workspace.ptr, _WORKSPACE), "cublasSetWorkspace")
+        return self
+
+    def add_product(self, operands: list[_Matrix], compute: int, alpha: float, row: int) -> bool:
+        """out^T = alpha b^T a^T + the vector at `row` in each column, in one kernel; False where cuBLAS has none for that."""
+        alignment = min(row & -row, 256)
+        seen = (*((x.rows, x.columns, x.transposed, x.kind, x.alignment) for x in operands), compute, alignment)
+        if seen not in self._plans:
+            self._plans[seen] = self._plan(operands, compute, row)
+        plan = self._plans[seen]
+        if plan is None:
+            return False
+        work, layouts, found = plan
+        self._set("cublasLtMatmulDesc", work, _VECTOR, ctypes.c_void_p(row))
+        (left, right, result), scale, none = operands, ctypes.c_float(alpha), ctypes.c_float(0)
+        _check(
+            self.lt.cublasLtMatmul(
+                self.pointer,
+                work,
+                ctypes.byref(scale),
+                left.pointer,
+                layouts[0],
+                right.pointer,
+                layouts[1],
+                ctypes.byref(none),
+                *[result.pointer, layouts[2]] * 2,
+                ctypes.byref(found),
+                self.workspace.ptr,
+                _WORKSPACE,
+                self.stream,
+            ),
+            "cublasLtMatmul",
+        )
+        return True
+
+    def _plan(self, operands: list[_Matrix], compute: int, row: int) -> tuple[Any, list[Any], _Heuristic] | None:
+        """The descriptions of such a product and of its matrices, and the algorithm that cuBLAS would take."""
+        work = self._new("cublasLtMatmulDesc", compute, _TYPES[np.dtype(np.float32)])
+        for attribute, matrix in zip(_TRANSPOSED, operands[:2], strict=True):
+            self._set("cublasLtMatmulDesc", work, attribute, ctypes.c_int(matrix.transposed))
+        self._set("cublasLtMatmulDesc", work, _EPILOGUE, ctypes.c_int(_ADD_VECTOR))
+        self._set("cublasLtMatmulDesc", work, _VECTOR, ctypes.c_void_p(row))
+        layouts = [self._new("cublasLtMatrixLayout", x.kind, x.rows, x.columns, x.rows) for x in operands]
+        search = self._new("cublasLtMatmulPreference")
+        self._set("cublasLtMatmulPreference", search, _MOST_WORKSPACE, ctypes.c_uint64(_WORKSPACE))
+        for attribute, matrix in zip(_ALIGNMENTS, (*operands, operands[2]), strict=True):
+            self._set("cublasLtMatmulPreference", search, attribute, ctypes.c_uint32(matrix.alignment))
+        found, count = _Heuristic(), ctypes.c_int()
+        status = self.lt.cublasLtMatmulAlgoGetHeuristic(
+            self.pointer, work, *layouts, layouts[2], search, 1, ctypes.byref(found), ctypes.byref(count)
+        )
+        if status == _NOT_SUPPORTED or (status == 0 and count.value == 0):
+            return None
+        _check(status, "cublasLtMatmulAlgoGetHeuristic")
+        return work, layouts, found
+
+    def _new(self, kind: str, *arguments: int) -> Any:
+        made = ctypes.c_void_p()
+        _check(getattr(self.lt, f"{kind}Create")(ctypes.byref(made), *arguments), f"{kind}Create")
+        return made
+
+    def _set(self, kind: str, of: Any, attribute: int, value: Any) -> None:
+        size = ctypes.sizeof(value)
+        _check(getattr(self.lt, f"{kind}SetAttribute")(of, attribute, ctypes.byref(value), size), f"{kind}SetAttribute")
+
+
+def _handle() -> _Handle:
+    """This thread's handle for the current device, set to the current stream."""
     import cupy
 
-    cublas, device = _library(), cupy.cuda.Device().id
+    device = cupy.cuda.Device().id
     handles = _local.__dict__.setdefault("handles", {})
     if device not in handles:
-        handle = ctypes.c_void_p()
-        _check(cublas.cublasCreate_v2(ctypes.byref(handle)), "cublasCreate")
         # not of the present pool, which may be a step's
-        handles[device] = handle, cupy.cuda.Memory(_WORKSPACE)
+        handles[device] = _Handle(*_libraries(), cupy.cuda.Memory(_WORKSPACE))
         _kept.append(handles[device])
-    handle, workspace = handles[device]
-    _check(cublas.cublasSetStream_v2(handle, cupy.cuda.get_current_stream().ptr), "cublasSetStream")
-    # a change of the stream takes the workspace away
-    _check(cublas.cublasSetWorkspace_v2(handle, workspace.ptr, _WORKSPACE), "cublasSetWorkspace")
-    return cublas, handle
+    handle: _Handle = handles[device]
+    return handle.on(cupy.cuda.get_current_stream().ptr)
 
 
 @functools.cache
-def _library() -> Any:
-    """cuBLAS as CuPy finds it."""
+def _libraries() -> tuple[Any, Any]:
+    """cuBLAS and cublasLt as CuPy finds them."""
     from cuda import pathfinder
 
-    cublas = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
-    pointer, whole = ctypes.c_void_p, ctypes.c_int
+    return declared(*(ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path) for name in ("cublas", "cublasLt")))
+
+
+def declared(cublas: Any, lt: Any) -> tuple[Any, Any]:
+    """The two libraries, with the types of what is called."""
+    pointer, whole, long, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_size_t
     operand: tuple[Any, ...] = (pointer, whole, whole)
-    cublas.cublasCreate_v2.argtypes = (ctypes.POINTER(pointer),)
+    cublas.cublasCreate_v2.argtypes = (pointer,)
     cublas.cublasSetStream_v2.argtypes = (pointer, pointer)
-    cublas.cublasSetWorkspace_v2.argtypes = (pointer, pointer, ctypes.c_size_t)
+    cublas.cublasSetWorkspace_v2.argtypes = (pointer, pointer, size)
     cublas.cublasGemmEx.argtypes = (pointer, *[whole] * 5, pointer, *operand, *operand, pointer, *operand, whole, whole)
-    return cublas
+    lt.cublasLtMatmulDescCreate.argtypes = (pointer, whole, whole)
+    lt.cublasLtMatrixLayoutCreate.argtypes = (pointer, whole, ctypes.c_uint64, ctypes.c_uint64, long)
+    lt.cublasLtMatmulPreferenceCreate.argtypes = (pointer,)
+    for kind in ("cublasLtMatmulDesc", "cublasLtMatmulPreference"):
+        getattr(lt, f"{kind}SetAttribute").argtypes = (pointer, whole, pointer, size)
+    lt.cublasLtMatmulAlgoGetHeuristic.argtypes = (*[pointer] * 7, whole, pointer, pointer)
+    lt.cublasLtMatmul.argtypes = (*[pointer] * 14, size, pointer)
+    return cublas, lt
 
 
 def _check(status: int, name: str) -> None:

@@ -89,7 +89,8 @@ def gemm(
             )
     if 0 in out.shape:
         return out
-    if row is not None and (device is not CPU or a.shape[1] == 0):
+    apart = a.shape[1] == 0 or not (device is CPU or device.name == "gpu")
+    if row is not None and apart:
         out[...] = row
     if a.shape[1] == 0:
         out[...] = beta * out if beta else 0
@@ -98,7 +99,7 @@ def gemm(
     elif device.name == "gpu":
         if precision == "bfloat16":
             a, b = bfloat16_bits(a), bfloat16_bits(b)
-        cublas.product(a, b, out, alpha, beta, precision)
+        cublas.product(a, b, out, alpha, beta, precision, row)
     else:
         if precision is not None:
             a, b = rounded(a, precision), rounded(b, precision)

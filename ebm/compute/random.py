@@ -46,9 +46,14 @@ class Stream:
 
     def advance_(self) -> None:
         """End a step: add the draws it took to the counter in device memory."""
-        if self._offset:
-            self._counter += np.uint32(self._offset)
-            self._offset = 0
+        counter, draws = self.end()
+        if draws:
+            counter += np.uint32(draws)
+
+    def end(self) -> tuple[Array, int]:
+        """The counter in device memory, (1,), and what the caller is to add to it, in a kernel of its own, in place of `advance_`."""
+        draws, self._offset = self._offset, 0
+        return self._counter, draws
 
     @property
     def draw(self) -> int:

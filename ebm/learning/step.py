@@ -100,10 +100,9 @@ class Step:
         machine.add_statistics_(update.gradient, positive, -1.0, beta, self._centers, minus=rows)
         if callable(negative):
             negative(update.gradient, factor=1.0, centers=self._centers)
-        update.apply_()
+        update.apply_(self.stream)
         for layer in machine.layers:
             layer.units.constrain_()
-        self.stream.advance_()
         if not measured:
             return {}
         report = getattr(rule, "metrics", None)

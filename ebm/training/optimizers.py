@@ -15,13 +15,14 @@ import numpy as np
 
 from ..compute.device import Array
 from ..compute.kernels.updates import adam_step, momentum_step, nesterov_step
+from ..compute.random import Stream
 from .parameters import Parameters
 from .penalties import L1, MaxNorm, Penalty, WeightDecay, listed
 from .schedules import Schedule, as_schedule, evaluated
 
 
 class Update(ABC):
-    """One run's optimizer. A step is `beta = begin(epoch)`, then `gradient = beta gradient + (the step's)`, then `apply_()`."""
+    """One run's optimizer. A step is `beta = begin(epoch)`, then `gradient = beta gradient + (the step's)`, then `apply_(stream)`."""
 
     gradient: Parameters
 
@@ -45,11 +46,12 @@ class Update(ABC):
         """Set the rates for the step at `epoch` (a fraction of epochs counts); returns what `gradient` is to be scaled with."""
 
     @abstractmethod
-    def _apply(self) -> None: ...
+    def _apply(self, counter: Array, draws: int) -> None:
+        """Move the parameters, and add `draws` to the `counter` of a random stream."""
 
-    def apply_(self) -> None:
-        """Move the parameters."""
-        self._apply()
+    def apply_(self, stream: Stream) -> None:
+        """Move the parameters, and the step's random stream past its draws, as `stream.advance_()` would."""
+        self._apply(*stream.end())
         for norm in self._norms:
             for name, segment in self.parameters.segments.items():
                 if segment.is_weights and not segment.frozen:
@@ -109,8 +111,8 @@ class _Momentum(Update):
         self._set(0, evaluated(self._rate, epoch, "learning_rate"))
         return evaluated(self._momentum, epoch, "momentum")
 
-    def _apply(self) -> None:
-        momentum_step(self.parameters.buffer, self.velocity.buffer, self._ends, self._table, self._state)
+    def _apply(self, counter: Array, draws: int) -> None:
+        momentum_step(self.parameters.buffer, self.velocity.buffer, self._ends, self._table, self._state, counter, draws)
 
     def moments(self) -> dict[str, Array]:
         return {"velocity": self.velocity.buffer}
@@ -126,9 +128,9 @@ class _Nesterov(_Momentum):
         self._set(1, evaluated(self._momentum, epoch, "momentum"))
         return 0.0
 
-    def _apply(self) -> None:
+    def _apply(self, counter: Array, draws: int) -> None:
         buffers = self.parameters.buffer, self.gradient.buffer, self.velocity.buffer
-        nesterov_step(*buffers, self._ends, self._table, self._state)
+        nesterov_step(*buffers, self._ends, self._table, self._state, counter, draws)
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,11 @@ class _Adam(Update):
         self._set(0, evaluated(self._rate, epoch, "learning_rate"))
         return 0.0
 
-    def _apply(self) -> None:
-        self._state[4:6] *= self._state[1:3]
+    def _apply(self, counter: Array, draws: int) -> None:
+        powers = self._state[4:6]
+        powers *= self._state[1:3]  # one operation: an index on the left would be a second one
         buffers = self.parameters.buffer, self.gradient.buffer, self.first.buffer, self.second.buffer
-        adam_step(*buffers, self._ends, self._table, self._state)
+        adam_step(*buffers, self._ends, self._table, self._state, counter, draws)
 
     def moments(self) -> dict[str, Array]:
         return {"first": self.first.buffer, "second": self.second.buffer, "state": self._state}

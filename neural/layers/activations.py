@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ebm.compute.device import Array, beside, device_of
-from ebm.compute.kernels.logistic import logistic, softplus
+from ebm.compute.kernels.logistic import logistic, logistic_slope, softplus
 from ebm.compute.random import Stream
-from ebm.units import Joint, Units, from_config
+from ebm.units import Bernoulli, Joint, Units, from_config
 from ebm.units import Softmax as SoftmaxUnits
 
 from ..gradient import Gradient
@@ -38,6 +38,11 @@ class Activation(Layer):
 
 class Sigmoid(Activation):
     """y = 1 / (1 + e^-x)."""
+
+    def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
+        """y, and dx = y (1 - y) dy in one pass."""
+        y, _ = self.value(x)
+        return y, lambda dy, gradient=None, through=True: _through_logistic(y, dy)
 
     def value(self, x: Array) -> tuple[Array, Callable[[], Array]]:
         """y, and y (1 - y)."""
@@ -171,7 +176,7 @@ class UnitMean(Layer):
         y = units.mean(x)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            return _by_field(units, x, y, dy)
+            return _through_logistic(y, dy) if isinstance(units, Bernoulli) else _by_field(units, x, y, dy)
 
         return y, backprop
 
@@ -186,6 +191,13 @@ class UnitMean(Layer):
 
     def __repr__(self) -> str:
         return f"UnitMean({self.units!r})"
+
+
+def _through_logistic(y: Array, dy: Array) -> Array:
+    device = device_of(dy)
+    dx = device.empty(dy.shape, dy.dtype)
+    logistic_slope(y, device.asarray(dy), dx)
+    return dx
 
 
 def _by_field(units: Units, x: Array, y: Array, dy: Array) -> Array:

@@ -453,7 +453,7 @@ def test_a_gpu_multiplies_operands_of_the_precision(precision, expected, strict,
     """cuBLAS would multiply float32 operands in float32."""
     told = []
     monkeypatch.setattr(strict, "name", "gpu")
-    monkeypatch.setattr(module.cublas, "product", lambda a, b, *rest: told.append((a.dtype, b.dtype, rest[-1])))
+    monkeypatch.setattr(module.cublas, "product", lambda a, b, *rest: told.append((a.dtype, b.dtype, rest[-2])))
     a, b = (strict.asarray(np.ones(shape, np.float32)) for shape in ((3, 4), (4, 5)))
     gemm(a, b, precision=precision)
     ready, turned = module.prepared(b, precision)

@@ -10,6 +10,7 @@ from strict import SyncError
 
 from ebm import CD, DBM, DBN, PCD, RBM, TAP, Bernoulli, Exact, FastPCD, Gaussian, Joint, ParallelTempering, ReLU, Softmax
 from ebm.annealing import Path
+from ebm.compute import gemm as module_of_products
 from ebm.compute import graph as module
 from ebm.compute.device import CPU, get
 from ebm.compute.graph import Graph
@@ -184,6 +185,48 @@ def test_replayed_steps_are_the_steps(make, name, request, monkeypatch):
     for x, y in zip(*found, strict=True):
         np.testing.assert_allclose(x, y, rtol=0 if name == "strict" else 1e-5)
         assert np.isfinite(x).all()
+
+
+def _queued(device, step, monkeypatch):
+    """How many operations a replayed step queues where products are cuBLAS's, one each."""
+
+    def product(a, b, out, alpha, beta, precision=None, row=None):
+        device.do(lambda: module_of_products._array_product(*(x._host for x in (a, b, out)), alpha, beta))
+
+    monkeypatch.setattr(device, "name", "gpu")
+    monkeypatch.setattr(module_of_products.cublas, "product", product)
+    monkeypatch.setattr(device, "empty", lambda shape, dtype: device.array_type(CPU.empty(shape, dtype)))
+    captured, capture = [], device.capture
+
+    def counted(function):
+        return capture(lambda: (function(), captured.append(len(device.captured)))[0])
+
+    monkeypatch.setattr(device, "capture", counted)
+    for v in batches(device):
+        step(v)
+    return captured[-1]
+
+
+def _sigmoids(device):
+    dense = [Dense(7), Sigmoid(), Dense(6), Sigmoid(), Dense(3)], [Dense(6), Sigmoid(), Dense(7), Sigmoid(), Dense(VISIBLE)]
+    return Autoencoder(*dense, inputs=VISIBLE, device=device, seed=1)
+
+
+# So many operations has a step that measures nothing: products with their biases, samples or means, for the gradient as many products as
+# there are phases and connections and the sums for every two layers, the update. PCD copies its chains, and clears the residual of mean
+# field that there is none of. The autoencoder has 6 products forward and 11 back, 4 and 4 sigmoids, 6 sums; 7 for the loss and Adam.
+OPERATIONS = {
+    "CD": (lambda device: _machine_step(device, CD(1), penalties=[WeightDecay(1e-3)], measure_every=None), 10),
+    "PCD": (lambda device: _machine_step(device, PCD(1, 4), measure_every=None), 12),
+    "autoencoder": (lambda device: _network_step(device, _sigmoids), 38),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_step_is_few_operations(name, hostcuda, monkeypatch):
+    make, expected = OPERATIONS[name]
+    step, _ = make(hostcuda)
+    assert _queued(hostcuda, step, monkeypatch) == expected
 
 
 def test_functions_as_rules_are_called_each_time(strict):

@@ -78,7 +78,7 @@ def wide_fields(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) ->
 
 LONGEST = 11
 # What a kernel may read only.
-INPUTS = ("address", "table", "state", "ends", "betas", "base", "change", "images", "windows", "x", "y", "u", "v")
+INPUTS = ("address", "table", "state", "ends", "betas", "base", "change", "images", "windows", "x", "y", "u", "v", "dy")
 
 
 def draws(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
@@ -128,6 +128,8 @@ def segments(
         "ends": np.array([n // 3, n // 2, n]),
         "table": np.array([[1, 0.01, 0.02], [0, 0.01, 0.02], [0.5, 0, 0]], dtype),
         "state": np.array(state, dtype),
+        "counter": np.array([2**32 - 2], np.uint32),
+        "draws": 3,
     }
 
 
@@ -161,9 +163,9 @@ def phases(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict
     """States of two layers of other sizes, in two phases of other numbers of rows."""
     (rows, columns), others = shape, (2 * shape[0] + 1, max(shape[1] - 1, 0))
     made = {name: rng.standard_normal((n, columns)).astype(dtype) for name, n in (("x", rows), ("y", others[0]))}
-    made["first"] = rng.standard_normal(columns).astype(dtype)
+    made["total"] = rng.standard_normal(columns).astype(dtype)
     made |= {name: rng.standard_normal((n, others[1])).astype(dtype) for name, n in (("u", rows), ("v", others[0]))}
-    return made | {"second": rng.standard_normal(others[1]).astype(dtype), "a": -0.5, "b": 0.25, "beta": 0.75}
+    return made | {"other": rng.standard_normal(others[1]).astype(dtype), "a": -0.5, "b": 0.25, "beta": 0.75}
 
 
 VECTORS: dict[str, Any] = {"shapes": ((0,), (1,), (301,)), "more_shapes": ()}
@@ -188,6 +190,14 @@ ROWS = {
         more_shapes=(),
     ),
     "logistic": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=2),
+    "logistic_slope": Row(
+        lambda rng, shape, dtype: {
+            "mean": rng.random(shape).astype(dtype),
+            "dy": fields(rng, shape, dtype),
+            "dx": out(shape, dtype),
+        },
+        ulps=2,
+    ),
     "softplus": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=3),
     "cross_entropy": Row(
         lambda rng, shape, dtype: {
@@ -344,9 +354,9 @@ def test_large_grid(device):
 def test_sums_by_whole_blocks(device, dtype, beta, before):
     """With the blocks as they are, whose threads wait for each other; what is there before doesn't matter without a share of it."""
     arguments = phases(np.random.default_rng(0), (300, 21), dtype) | {"beta": beta}
-    arguments |= {name: np.full_like(arguments[name], before) for name in ("first", "second")}
+    arguments |= {name: np.full_like(arguments[name], before) for name in ("total", "other")}
     got = call(KERNELS["row_sums"], device, arguments)
-    for name, x, y in (("first", "x", "y"), ("second", "u", "v")):
+    for name, x, y in (("total", "x", "y"), ("other", "u", "v")):
         terms = -0.5 * arguments[x].astype(float).sum(axis=0) + 0.25 * arguments[y].astype(float).sum(axis=0)
         want = terms + (beta * arguments[name].astype(float) if beta else 0)
         np.testing.assert_allclose(got[name], want, rtol=0, atol=500 * np.finfo(dtype).eps)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ebm.compute.random import Stream
 from ebm.training import L1, SGD, Adam, MaxNorm, WeightDecay
 from ebm.training.parameters import Parameters
 from ebm.training.schedules import Linear, momentum_ramp
@@ -81,7 +82,7 @@ def advance(update, steps, first=0):
             accumulated = update.gradient[name]
             accumulated *= dtype.type(beta)
             accumulated += device.asarray(g, dtype)
-        update.apply_()
+        update.apply_(Stream(0, device=update.parameters.device))
 
 
 @each
@@ -116,7 +117,7 @@ def test_moments_end_at_zero_not_at_subnormal_numbers(optimizer, early, device):
     for step in range(300):
         update.gradient.buffer[...] *= np.float32(update.begin(step))
         update.gradient.buffer[...] += np.float32(step == 0)
-        update.apply_()
+        update.apply_(Stream(0, device=update.parameters.device))
         if step == 100:
             for name, expected in early.items():
                 np.testing.assert_allclose(device.to_host(update.moments()[name]), expected, rtol=1e-4)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ebm.compute.device import CPU
+from ebm.compute.random import Stream
 from ebm.training import L1, SGD, MaxNorm, SparsityTarget, WeightDecay
 from ebm.training.parameters import Parameters
 
@@ -23,7 +24,7 @@ def test_max_norm_holds_after_each_step_for_weights_alone():
         update.begin(0.0)
         update.gradient["weights"][...] = np.arange(12).reshape(4, 3) - 4.0
         update.gradient["bias"][...] = -2.0
-        update.apply_()
+        update.apply_(Stream(0, device=update.parameters.device))
         np.testing.assert_allclose(np.linalg.norm(parameters["weights"], axis=0), [0.7] * 3, rtol=1e-6)
     np.testing.assert_array_equal(parameters["bias"], [6.0] * 4)
 
@@ -40,7 +41,7 @@ def test_norm_penalties_are_the_gradients_of_what_they_say():
         before = parameters.state_dict()
         update = SGD(1.0).start(parameters, [penalty])
         update.begin(0.0)
-        update.apply_()
+        update.apply_(Stream(0, device=update.parameters.device))
         h, W = 1e-6, before["weights"]
         for i in np.ndindex(W.shape):
             e = np.zeros_like(W)
@@ -54,7 +55,7 @@ def test_l1_leaves_zeros_at_zero():
     parameters = Parameters({"weights": (2, 2)}, "float64", CPU)
     update = SGD(1.0).start(parameters, [L1(0.5)])
     update.begin(0.0)
-    update.apply_()
+    update.apply_(Stream(0, device=update.parameters.device))
     assert not parameters.buffer.any()
 
 

@@ -43,6 +43,33 @@ extern "C" __global__ void logistic(const T* field, T* out, long long out_rows, 
 
 
 @kernel
+def logistic_slope(mean: Floats, dy: Floats, dx: Floats) -> None:
+    """dx = mean (1 - mean) dy: a derivative by the field, from that by the mean 1 / (1 + e^-field)."""
+    dx[...] = mean * (1 - mean) * dy
+
+
+logistic_slope.same_shape("mean", "dy", "dx")
+
+
+@logistic_slope.numba
+def _(mean: Any, dy: Any, dx: Any) -> None:  # pragma: no cover
+    y, d, result = mean.reshape(mean.size), dy.reshape(dy.size), dx.reshape(dx.size)
+    one = dx.dtype.type(1)
+    for i in range(y.size):
+        result[i] = y[i] * (one - y[i]) * d[i]
+
+
+logistic_slope.cuda(
+    r"""
+extern "C" __global__ void logistic_slope(const T* mean, const T* dy, T* dx, long long dx_rows, long long dx_columns) {
+    for (long long i = first_item(); i < dx_rows * dx_columns; i += stride()) dx[i] = mean[i] * (1 - mean[i]) * dy[i];
+}
+""",
+    CUDA,
+)
+
+
+@kernel
 def softplus(field: Floats, out: Floats) -> None:
     """out = ln(1 + e^field) = max(field, 0) + ln(1 + e^-|field|)."""
     xp = device_of(field).xp

@@ -28,13 +28,11 @@ def add_row_sums(sums: Sequence[tuple[Array, Sequence[Array]]], factors: Sequenc
 
 
 @kernel
-def row_sums(
-    x: Floats, y: Floats, first: Floats, u: Floats, v: Floats, second: Floats, a: float, b: float, beta: float
-) -> None:
-    """first = beta first + a sum_r x_r + b sum_r y_r, and second the same of u and v, which have as many rows as x and y."""
-    for out, p, q in ((first, x, y), (second, u, v)):
-        total = out.dtype.type(a) * p.sum(axis=0) + out.dtype.type(b) * q.sum(axis=0)
-        out[...] = total if beta == 0 else out.dtype.type(beta) * out + total
+def row_sums(x: Floats, y: Floats, total: Floats, u: Floats, v: Floats, other: Floats, a: float, b: float, beta: float) -> None:
+    """total = beta total + a sum_r x_r + b sum_r y_r, and other the same of u and v, which have as many rows as x and y."""
+    for out, p, q in ((total, x, y), (other, u, v)):
+        new = out.dtype.type(a) * p.sum(axis=0) + out.dtype.type(b) * q.sum(axis=0)
+        out[...] = new if beta == 0 else out.dtype.type(beta) * out + new
 
 
 @njit(inline="always")
@@ -53,9 +51,9 @@ def _sum(x: Any, total: Any) -> None:  # pragma: no cover
 
 
 @row_sums.numba
-def _(x: Any, y: Any, first: Any, u: Any, v: Any, second: Any, a: float, b: float, beta: float) -> None:  # pragma: no cover
+def _(x: Any, y: Any, total: Any, u: Any, v: Any, other: Any, a: float, b: float, beta: float) -> None:  # pragma: no cover
     for k in range(2):
-        out, p, q = (second, u, v) if k else (first, x, y)
+        out, p, q = (other, u, v) if k else (total, x, y)
         if out.size == 0:
             continue
         here, there = np.zeros(out.size, out.dtype), np.zeros(out.size, out.dtype)
@@ -63,24 +61,24 @@ def _(x: Any, y: Any, first: Any, u: Any, v: Any, second: Any, a: float, b: floa
         _sum(q, there)
         real = out.dtype.type
         for i in range(out.size):
-            total = real(a) * here[i] + real(b) * there[i]
-            out[i] = total if beta == 0 else real(beta) * out[i] + total
+            new = real(a) * here[i] + real(b) * there[i]
+            out[i] = new if beta == 0 else real(beta) * out[i] + new
 
 
 # A block sums 8 columns, a sector of memory, at a time: each of its threads some of the rows, then they halve their number.
 row_sums.cuda(
     r"""
-extern "C" __global__ void row_sums(const T* x, const T* y, T* first, const T* u, const T* v, T* second, double a, double b,
-                                    double beta, long long x_rows, long long y_rows, long long first_columns,
-                                    long long second_columns) {
+extern "C" __global__ void row_sums(const T* x, const T* y, T* total, const T* u, const T* v, T* other, double a, double b,
+                                    double beta, long long x_rows, long long y_rows, long long total_columns,
+                                    long long other_columns) {
     __shared__ T part[256];
-    long long tiles = (first_columns + 7) / 8, all = tiles + (second_columns + 7) / 8;
+    long long tiles = (total_columns + 7) / 8, all = tiles + (other_columns + 7) / 8;
     for (long long tile = blockIdx.x; tile < all; tile += gridDim.x) {
-        bool other = tile >= tiles;
-        const T *p = other ? u : x, *q = other ? v : y;
-        T* out = other ? second : first;
-        long long columns = other ? second_columns : first_columns;
-        long long column = (other ? tile - tiles : tile) * 8 + threadIdx.x % 8;
+        bool second = tile >= tiles;
+        const T *p = second ? u : x, *q = second ? v : y;
+        T* out = second ? other : total;
+        long long columns = second ? other_columns : total_columns;
+        long long column = (second ? tile - tiles : tile) * 8 + threadIdx.x % 8;
         T here = 0, there = 0;
         if (column < columns) {
 #pragma unroll 8

@@ -2,6 +2,7 @@
 
 The parameters are one buffer of segments; segment s ends before element `ends[s]` and `table[s]` holds its (rate factor, L2, L1).
 `state` holds what changes from step to step, in device memory: see each kernel. A rate factor of zero leaves a segment untouched.
+As the last kernel of a step each also adds the step's `draws` to the `counter` of its random stream, (1,): one launch less on a GPU.
 
 Velocities and moments below 2^-126, the least normal float32, become zero: arithmetic on lesser numbers takes thirty times as long, and
 where gradients have become zero they would stay so small for ever, for 0.9 times the least number there is is rounded to itself.
@@ -12,10 +13,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from ..device import Array, device_of
-from ..kernel import Floats, Indices, kernel
+from ..kernel import Floats, Indices, Words, kernel
 
 _LEAST = 2.0**-126
 
@@ -61,7 +63,9 @@ def _sign(x: Any) -> Any:  # pragma: no cover
 
 
 @kernel
-def momentum_step(parameters: Floats, velocity: Floats, ends: Indices, table: Floats, state: Floats) -> None:
+def momentum_step(
+    parameters: Floats, velocity: Floats, ends: Indices, table: Floats, state: Floats, counter: Words, draws: int
+) -> None:
     """v += L2 x + L1 sign x, x -= rate v, where v arrives as momentum v + gradient; `state` = (rate, momentum).
 
     Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum", equations 1 and 2, with the rate
@@ -72,13 +76,14 @@ def momentum_step(parameters: Floats, velocity: Floats, ends: Indices, table: Fl
     v = _normal(v)
     velocity[...] = xp.where(moving, v, velocity)
     parameters -= state[0:1] * factor * v
+    counter += np.uint32(draws)
 
 
 momentum_step.same_shape("parameters", "velocity")
 
 
 @momentum_step.numba
-def _(parameters: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
+def _(parameters: Any, velocity: Any, ends: Any, table: Any, state: Any, counter: Any, draws: int) -> None:  # pragma: no cover
     start = 0
     for s in range(ends.size):
         rate, l2, l1 = state[0] * table[s, 0], table[s, 1], table[s, 2]
@@ -88,12 +93,14 @@ def _(parameters: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None
                 v[i] = _flushed(v[i] + (l2 * x[i] + l1 * _sign(x[i])))
                 x[i] -= rate * v[i]
         start = ends[s]
+    counter[0] += np.uint32(draws)
 
 
 momentum_step.cuda(
     r"""
 extern "C" __global__ void momentum_step(T* parameters, T* velocity, const long long* ends, const T* table, const T* state,
-                                         long long parameters_columns) {
+                                         unsigned* counter, long long draws, long long parameters_columns) {
+    if (first_item() == 0) *counter += (unsigned)draws;
     for (long long i = first_item(); i < parameters_columns; i += stride()) {
         const T* row = row_of(table, ends, i);
         if (row[0] == 0) continue;
@@ -108,7 +115,16 @@ extern "C" __global__ void momentum_step(T* parameters, T* velocity, const long 
 
 
 @kernel
-def nesterov_step(parameters: Floats, gradient: Floats, velocity: Floats, ends: Indices, table: Floats, state: Floats) -> None:
+def nesterov_step(
+    parameters: Floats,
+    gradient: Floats,
+    velocity: Floats,
+    ends: Indices,
+    table: Floats,
+    state: Floats,
+    counter: Words,
+    draws: int,
+) -> None:
     """g += L2 x + L1 sign x, v = momentum v + g, x -= rate (g + momentum v); `state` = (rate, momentum).
 
     Sutskever et al. 2013, equations 3 and 4, in the form that keeps the parameters at the look-ahead point.
@@ -118,13 +134,16 @@ def nesterov_step(parameters: Floats, gradient: Floats, velocity: Floats, ends: 
     v = _normal(state[1:2] * velocity + g)
     velocity[...] = xp.where(moving, v, velocity)
     parameters -= state[0:1] * factor * (g + state[1:2] * v)
+    counter += np.uint32(draws)
 
 
 nesterov_step.same_shape("parameters", "gradient", "velocity")
 
 
 @nesterov_step.numba
-def _(parameters: Any, gradient: Any, velocity: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
+def _(
+    parameters: Any, gradient: Any, velocity: Any, ends: Any, table: Any, state: Any, counter: Any, draws: int
+) -> None:  # pragma: no cover
     momentum = state[1]
     start = 0
     for s in range(ends.size):
@@ -136,12 +155,14 @@ def _(parameters: Any, gradient: Any, velocity: Any, ends: Any, table: Any, stat
                 v[i] = _flushed(momentum * v[i] + penalized)
                 x[i] -= rate * (penalized + momentum * v[i])
         start = ends[s]
+    counter[0] += np.uint32(draws)
 
 
 nesterov_step.cuda(
     r"""
 extern "C" __global__ void nesterov_step(T* parameters, const T* gradient, T* velocity, const long long* ends, const T* table,
-                                         const T* state, long long parameters_columns) {
+                                         const T* state, unsigned* counter, long long draws, long long parameters_columns) {
+    if (first_item() == 0) *counter += (unsigned)draws;
     for (long long i = first_item(); i < parameters_columns; i += stride()) {
         const T* row = row_of(table, ends, i);
         if (row[0] == 0) continue;
@@ -157,7 +178,15 @@ extern "C" __global__ void nesterov_step(T* parameters, const T* gradient, T* ve
 
 @kernel
 def adam_step(
-    parameters: Floats, gradient: Floats, first: Floats, second: Floats, ends: Indices, table: Floats, state: Floats
+    parameters: Floats,
+    gradient: Floats,
+    first: Floats,
+    second: Floats,
+    ends: Indices,
+    table: Floats,
+    state: Floats,
+    counter: Words,
+    draws: int,
 ) -> None:
     """g += L2 x + L1 sign x, m = b1 m + (1 - b1) g, s = b2 s + (1 - b2) g^2,
     x -= rate m / (1 - b1^t) / (sqrt(s / (1 - b2^t)) + epsilon); `state` = (rate, b1, b2, epsilon, b1^t, b2^t).
@@ -171,13 +200,16 @@ def adam_step(
     first[...] = xp.where(moving, m, first)
     second[...] = xp.where(moving, v, second)
     parameters -= state[0:1] * factor * (m / (1 - state[4:5])) / (xp.sqrt(v / (1 - state[5:6])) + state[3:4])
+    counter += np.uint32(draws)
 
 
 adam_step.same_shape("parameters", "gradient", "first", "second")
 
 
 @adam_step.numba
-def _(parameters: Any, gradient: Any, first: Any, second: Any, ends: Any, table: Any, state: Any) -> None:  # pragma: no cover
+def _(
+    parameters: Any, gradient: Any, first: Any, second: Any, ends: Any, table: Any, state: Any, counter: Any, draws: int
+) -> None:  # pragma: no cover
     one = parameters.dtype.type(1)
     b1, b2, epsilon = state[1], state[2], state[3]
     correction1, correction2 = one / (one - state[4]), one / (one - state[5])
@@ -193,12 +225,14 @@ def _(parameters: Any, gradient: Any, first: Any, second: Any, ends: Any, table:
                 v[i] = _flushed(b2 * v[i] + (one - b2) * penalized * penalized)
                 x[i] -= rate * (m[i] * correction1) / (math.sqrt(v[i] * correction2) + epsilon)
         start = ends[s]
+    counter[0] += np.uint32(draws)
 
 
 adam_step.cuda(
     r"""
 extern "C" __global__ void adam_step(T* parameters, const T* gradient, T* first, T* second, const long long* ends, const T* table,
-                                     const T* state, long long parameters_columns) {
+                                     const T* state, unsigned* counter, long long draws, long long parameters_columns) {
+    if (first_item() == 0) *counter += (unsigned)draws;
     T b1 = state[1], b2 = state[2];
     for (long long i = first_item(); i < parameters_columns; i += stride()) {
         const T* row = row_of(table, ends, i);
