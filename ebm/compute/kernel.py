@@ -101,7 +101,8 @@ class Kernel:
         expected = [f"{name}: {a if a in _SCALARS else 'Any'}" for name, a in self.parameters.items()]
         if found != expected:
             raise TypeError(f"kernel {self.name}: the Numba parameters are {found}, expected {expected}")
-        self.compiled = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        # a b + c in one instruction, as on a GPU: two fifths of an exponential
+        self.compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(function)
         return function
 
     def cuda(self, source: str, *includes: str) -> None:
