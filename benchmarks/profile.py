@@ -4,7 +4,7 @@
     python -m benchmarks.profile dbm --precision bfloat16 --device gpu
 
 The functions of `ebm.compute` (`gemm` and every kernel) and the gathering of the batch are timed as the step calls them. Kernels count as
-updates, as sums over rows (the gradients of biases), as sampling where they draw, else as means; what is left is array code, the laying
+updates, as reductions (the gradients of biases), as sampling where they draw, else as means; what is left is array code, the laying
 out of prepared weights, and Python. On a GPU each call is waited for, so that the sum is that of the device's times and of the launches
 that a captured step would not make.
 """
@@ -79,7 +79,7 @@ def _product(a: Any, b: Any, *_: Any) -> tuple[str, str]:
 def _kernel(kernel: Kernel, *_: Any) -> tuple[str, str]:
     family = kernel.__module__.rpartition(".")[2]
     drawing = "sampling" if "address" in kernel.parameters else "means"
-    return {"updates": "update", "sums": "sums over rows"}.get(family, drawing), kernel.name
+    return {"updates": "update", "reductions": "reductions"}.get(family, drawing), kernel.name
 
 
 @contextmanager

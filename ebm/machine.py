@@ -23,7 +23,7 @@ from . import sampling, storage
 from .compute import device as devices
 from .compute.device import Array, Device, beside, device_of
 from .compute.gemm import PRECISIONS, Precision, gemm, prepared
-from .compute.kernels.sums import add_row_sums
+from .compute.kernels.reductions import add_row_sums
 from .compute.random import Stream
 from .data.minibatches import in_blocks
 from .mean_field import downward, posterior
@@ -298,7 +298,7 @@ class BoltzmannMachine(storage.Described):
         rows = [states[other].shape[0] for other, _ in joined] or [x.shape[0] for x in states if x is not None] or [1]
         field = self.device.empty((rows[0], self.layers[layer].units.size), self.dtype) if out is None else out
         row, scale, counts = bias, beta, self._repeats(layer, states)
-        if counts or not joined or bias.ndim > 1:
+        if counts or not joined:
             field[...] = bias if beta == 1 else self.dtype.type(beta) * bias
             for repeats in counts:
                 field *= repeats[:, None]

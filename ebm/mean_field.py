@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .compute.device import Array
+from .compute.kernels.reductions import raise_to_difference
 from .compute.random import Stream
 
 if TYPE_CHECKING:
@@ -130,9 +131,9 @@ def _swept(machine: BoltzmannMachine, states: States, sweeps: int) -> Posterior:
     before = means
     for _ in range(sweeps):
         before, means = means, rest.sweep(means, "mean")
-    xp, residual = machine.device.xp, machine.device.zeros(1, machine.dtype)
+    residual = machine.device.zeros(1, machine.dtype)
     for x, y in zip(before, means, strict=True):
-        residual = xp.maximum(residual, xp.abs(x - y).max())
+        raise_to_difference(x, y, residual)
     remaining = iter(means)
     return Posterior([x if h is not None else next(remaining) for x, h in zip(states, held, strict=True)], residual)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ebm.compute.device import Array
 from ebm.compute.gemm import Precision, gemm
-from ebm.compute.kernels.sums import add_row_sums
+from ebm.compute.kernels.reductions import add_row_sums
 from ebm.training.parameters import Parameters
 
 

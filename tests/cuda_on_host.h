@@ -18,6 +18,15 @@ inline double atomicAdd(double* address, double value) {
     return old;
 }
 
+template <typename I>
+inline I atomicMax(I* address, I value) {
+    I old = *address;
+    if (value > old) *address = value;
+    return old;
+}
+inline int __float_as_int(float x) { int bits; __builtin_memcpy(&bits, &x, sizeof bits); return bits; }
+inline long long __double_as_longlong(double x) { long long bits; __builtin_memcpy(&bits, &x, sizeof bits); return bits; }
+
 // `arguments` holds the address of each argument, as for cuLaunchKernel.
 template <typename... P, std::size_t... I>
 void thread_of_grid(void (*kernel)(P...), void** arguments, std::index_sequence<I...>) {

@@ -193,7 +193,7 @@ def test_a_profile_counts_the_calls_of_a_step_and_takes_its_watch_away():
     _, record = profile.profile(machines.training(SMALL), 1, 4)
     counts = {key: value / 4 for key, value in record.calls.items()}
     assert sum(value for (what, _), value in counts.items() if what == "products") == 5
-    assert counts["sums over rows", "row_sums"] == 1
+    assert counts["reductions", "row_sums"] == 1
     assert counts["sampling", "logistic_sample"] == 2
     assert counts["update", "momentum_step"] == counts["batch", "gathering"] == 1
     assert machine.gemm is gemm

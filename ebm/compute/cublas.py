@@ -22,7 +22,7 @@ _DEFAULT_ALGORITHM = -1
 # tensor cores.
 _TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.uint16): 14}
 _COMPUTE = {np.dtype(np.float32): 68, np.dtype(np.float64): 70, "tf32": 77}
-# Of cublasLt.h: attributes of a product with the one that adds a vector at its end, those of a search for an algorithm, and the status
+# Of cublasLt.h: attributes of a product, and the epilogue that adds a vector to it; those of a search for an algorithm, and the status
 # where there is none.
 _TRANSPOSED, _EPILOGUE, _ADD_VECTOR, _VECTOR = (3, 4), 7, 4, 8
 _MOST_WORKSPACE, _ALIGNMENTS = 1, (5, 6, 7, 8)
@@ -35,13 +35,15 @@ _kept: list[Any] = []
 def product(
     a: Array, b: Array, out: Array, alpha: float, beta: float, precision: str | None = None, row: Array | None = None
 ) -> None:
-    """out = alpha a b + beta out, or with `row` alpha a b + beta row, on the current stream, of arrays that `gemm` has checked."""
+    """out = alpha a b + beta out, or with `row`, (m,) or (n, m), alpha a b + beta row, on the current stream, of arrays that `gemm` has
+    checked."""
     handle = _handle()
     # cuBLAS counts by columns, and so sees transposes: out^T = b^T a^T
     operands = [_Matrix(x) for x in (b, a, out)]
     compute = _COMPUTE["tf32" if precision == "tf32" else out.dtype]
     if row is not None:
-        if beta == 1 and out.dtype == np.float32 and handle.add_product(operands, compute, alpha, row.data.ptr):
+        possible = out.dtype == np.float32 and (beta == 1 or row.ndim == 2)
+        if possible and handle.add_product(operands, compute, alpha, beta, row):
             return
         out[...] = row
     scalar = ctypes.c_float if out.dtype == np.float32 else ctypes.c_double
@@ -81,8 +83,12 @@ class _Matrix:
 
     @property
     def alignment(self) -> int:
-        """The power of two, up to 256, that the address is a multiple of."""
-        return min(self.pointer & -self.pointer or 256, 256)
+        return _alignment(self.pointer)
+
+
+def _alignment(address: int) -> int:
+    """The power of two, up to 256, that an address is a multiple of."""
+    return min(address & -address or 256, 256)
 
 
 class _Heuristic(ctypes.Structure):
@@ -97,14 +103,18 @@ class _Heuristic(ctypes.Structure):
     )
 
 
+# Descriptions of a product and of its matrices, and the algorithm for it.
+_Plan = tuple[Any, list[Any], _Heuristic]
+
+
 class _Handle:
-    """A thread's handle for a device, its workspace, and what is known of products to which a vector is added."""
+    """A thread's handle for a device, its workspace, and what is known of products to which something is added."""
 
     def __init__(self, cublas: Any, lt: Any, workspace: Any) -> None:
         self.cublas, self.lt, self.workspace, self.stream = cublas, lt, workspace, 0
         self.pointer = ctypes.c_void_p()
         _check(cublas.cublasCreate_v2(ctypes.byref(self.pointer)), "cublasCreate")
-        self._plans: dict[Hashable, tuple[Any, list[Any], _Heuristic] | None] = {}
+        self._plans: dict[Hashable, _Plan | None] = {}
 
     def on(self, stream: int) -> _Handle:
         """This handle, its products queued on a stream from now on."""
@@ -114,18 +124,20 @@ class _Handle:
         _check(self.cublas.cublasSetWorkspace_v2(self.pointer, self.workspace.ptr, _WORKSPACE), "cublasSetWorkspace")
         return self
 
-    def add_product(self, operands: list[_Matrix], compute: int, alpha: float, row: int) -> bool:
-        """out^T = alpha b^T a^T + the vector at `row` in each column, in one kernel; False where cuBLAS has none for that."""
-        alignment = min(row & -row, 256)
-        seen = (*((x.rows, x.columns, x.transposed, x.kind, x.alignment) for x in operands), compute, alignment)
+    def add_product(self, operands: list[_Matrix], compute: int, alpha: float, beta: float, row: Array) -> bool:
+        """out^T = alpha b^T a^T + the vector `row` in each column, or + beta the matrix `row`^T, in one kernel; False where cuBLAS has none
+        for that."""
+        added, vector = row.data.ptr, row.ndim == 1
+        seen = (*((x.rows, x.columns, x.transposed, x.kind, x.alignment) for x in operands), compute, vector, _alignment(added))
         if seen not in self._plans:
-            self._plans[seen] = self._plan(operands, compute, row)
+            self._plans[seen] = self._plan(operands, compute, added, vector)
         plan = self._plans[seen]
         if plan is None:
             return False
         work, layouts, found = plan
-        self._set("cublasLtMatmulDesc", work, _VECTOR, ctypes.c_void_p(row))
-        (left, right, result), scale, none = operands, ctypes.c_float(alpha), ctypes.c_float(0)
+        (left, right, result), scale, share = operands, ctypes.c_float(alpha), ctypes.c_float(0 if vector else beta)
+        if vector:
+            self._set("cublasLtMatmulDesc", work, _VECTOR, ctypes.c_void_p(added))
         _check(
             self.lt.cublasLtMatmul(
                 self.pointer,
@@ -135,8 +147,11 @@ class _Handle:
                 layouts[0],
                 right.pointer,
                 layouts[1],
-                ctypes.byref(none),
-                *[result.pointer, layouts[2]] * 2,
+                ctypes.byref(share),
+                result.pointer if vector else added,
+                layouts[2],
+                result.pointer,
+                layouts[2],
                 ctypes.byref(found),
                 self.workspace.ptr,
                 _WORKSPACE,
@@ -146,18 +161,22 @@ class _Handle:
         )
         return True
 
-    def _plan(self, operands: list[_Matrix], compute: int, row: int) -> tuple[Any, list[Any], _Heuristic] | None:
-        """The descriptions of such a product and of its matrices, and the algorithm that cuBLAS would take."""
+    def _plan(self, operands: list[_Matrix], compute: int, added: int, vector: bool) -> _Plan | None:
+        """What cuBLAS would do, found once for all products alike."""
         work = self._new("cublasLtMatmulDesc", compute, _TYPES[np.dtype(np.float32)])
         for attribute, matrix in zip(_TRANSPOSED, operands[:2], strict=True):
             self._set("cublasLtMatmulDesc", work, attribute, ctypes.c_int(matrix.transposed))
-        self._set("cublasLtMatmulDesc", work, _EPILOGUE, ctypes.c_int(_ADD_VECTOR))
-        self._set("cublasLtMatmulDesc", work, _VECTOR, ctypes.c_void_p(row))
+        if vector:
+            self._set("cublasLtMatmulDesc", work, _EPILOGUE, ctypes.c_int(_ADD_VECTOR))
+            self._set("cublasLtMatmulDesc", work, _VECTOR, ctypes.c_void_p(added))
         layouts = [self._new("cublasLtMatrixLayout", x.kind, x.rows, x.columns, x.rows) for x in operands]
         search = self._new("cublasLtMatmulPreference")
         self._set("cublasLtMatmulPreference", search, _MOST_WORKSPACE, ctypes.c_uint64(_WORKSPACE))
-        for attribute, matrix in zip(_ALIGNMENTS, (*operands, operands[2]), strict=True):
-            self._set("cublasLtMatmulPreference", search, attribute, ctypes.c_uint32(matrix.alignment))
+        left, right, result = (x.alignment for x in operands)
+        for attribute, alignment in zip(
+            _ALIGNMENTS, (left, right, result if vector else _alignment(added), result), strict=True
+        ):
+            self._set("cublasLtMatmulPreference", search, attribute, ctypes.c_uint32(alignment))
         found, count = _Heuristic(), ctypes.c_int()
         status = self.lt.cublasLtMatmulAlgoGetHeuristic(
             self.pointer, work, *layouts, layouts[2], search, 1, ctypes.byref(found), ctypes.byref(count)

@@ -39,7 +39,7 @@ def gemm(
     *,
     row: Array | None = None,
 ) -> Array:
-    """out = alpha a b + beta out, or with `row` (m,) alpha a b + beta row, a bias in every row.
+    """out = alpha a b + beta out, or with `row` alpha a b + beta row, a bias (m,) in every row or one (n, m) for each.
 
     `a` (n, k) and `b` (k, m) are C-contiguous or transposes (`.T`) of C-contiguous arrays, `out` (n, m) is C-contiguous and shares
     no memory with them; all float32 or all float64. With beta = 0, what was in `out` doesn't matter.
@@ -83,9 +83,9 @@ def gemm(
         )
     if row is not None:
         device_of(row, out)
-        if row.shape != out.shape[1:] or row.dtype != out.dtype or not row.flags.c_contiguous:
+        if row.shape not in (out.shape, out.shape[1:]) or row.dtype != out.dtype or not row.flags.c_contiguous:
             raise ValueError(
-                f"gemm: found a row {row.shape} of {row.dtype}; expected {out.shape[1:]} of {out.dtype}, contiguous"
+                f"gemm: found a row {row.shape} of {row.dtype}; expected {out.shape[1:]} or {out.shape} of {out.dtype}, contiguous"
             )
     if 0 in out.shape:
         return out

@@ -57,7 +57,7 @@ def tiled(b: np.ndarray) -> Laid:
 def product(
     a: np.ndarray, b: np.ndarray | Laid, out: np.ndarray, alpha: float, beta: float, row: np.ndarray | None = None
 ) -> None:
-    """out = alpha a b + beta out, or beta `row` in every row, of float32 arrays that `gemm` has checked."""
+    """out = alpha a b + beta out, or + beta `row`, of float32 arrays that `gemm` has checked."""
     if row is not None:
         out[...] = row
     n, k = a.shape

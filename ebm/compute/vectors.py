@@ -65,7 +65,7 @@ def paired(b: np.ndarray) -> Laid:
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, row: np.ndarray | None = None) -> None:
-    """out = alpha a b + beta out, or beta `row` in every row, of float32 arrays that `gemm` has checked."""
+    """out = alpha a b + beta out, or + beta `row`, of float32 arrays that `gemm` has checked."""
     _run(a, b, out, alpha, beta, row, 0)
 
 
@@ -79,7 +79,7 @@ def product_of_pairs(
 
 def _run(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: float, beta: float, row: Any, pairs: int) -> None:
     a_plain, b_plain = a.flags.c_contiguous, b.flags.c_contiguous
-    left, right, added = a if a_plain else a.T, b if b_plain else b.T, out if row is None else row[None]
+    left, right, added = a if a_plain else a.T, b if b_plain else b.T, out if row is None else row.reshape(-1, out.shape[1])
     job = _job(helpers.number(), pairs, left, a_plain, right, b_plain, out, added, float(alpha), float(beta))
     helpers.run(_loop(_multiply), job)
 

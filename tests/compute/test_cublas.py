@@ -82,6 +82,7 @@ class HostLibrary:
     def cublasLtMatmulAlgoGetHeuristic(self, handle, work, a, b, c, d, search, most, found, count):
         assert c is d
         assert most == 1
+        assert self.made[search.value - 1].keys() == {1, 5, 6, 7, 8}
         self.searches.append(self.made[search.value - 1])
         found._obj.algorithm[0], count._obj.value = 42, 0 if self.lacks is True else 1
         return 15 if self.lacks == "status" else 0
@@ -89,14 +90,21 @@ class HostLibrary:
     def cublasLtMatmul(
         self, handle, work, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algo, memory, size, on
     ):
-        assert (c, c_layout) == (d, d_layout)
+        assert c_layout is d_layout
         assert (memory, on, algo._obj.algorithm[0]) == (4096, STREAM, 42)
         assert size == self.searches[0][1] == 32 << 20
         told = self.made[work.value - 1]
-        assert told[7] == 4
-        matrices = [(at, *self.made[layout.value - 1]) for at, layout in ((a, a_layout), (b, b_layout), (c, c_layout))]
-        vector = by_columns(told[8], matrices[2][2], 1, matrices[2][2], np.float32)
-        self._multiply(alpha, matrices[:2], (told[3], told[4]), beta, matrices[2], vector)
+        first, second, result = (
+            (at, *self.made[layout.value - 1]) for at, layout in ((a, a_layout), (b, b_layout), (d, d_layout))
+        )
+        share = ctypes.cast(beta, ctypes.POINTER(ctypes.c_float))[0]
+        if told.get(7) == 4:
+            assert (c, share) == (d, 0)
+            added = by_columns(told[8], result[2], 1, result[2], np.float32)
+        else:
+            assert 7 not in told
+            added = share * by_columns(c, *result[2:], np.float32)
+        self._multiply(alpha, (first, second), (told[3], told[4]), ctypes.byref(ctypes.c_float(0)), result, added)
         self.computed.append(("cublasLtMatmul", told["compute"]))
         return 0
 
@@ -121,7 +129,7 @@ class OnDevice:
     """What `product` asks of an array."""
 
     def __init__(self, host):
-        self.host, self.shape, self.dtype, self.flags = host, host.shape, host.dtype, host.flags
+        self.host, self.shape, self.ndim, self.dtype, self.flags = host, host.shape, host.ndim, host.dtype, host.flags
         self.data = SimpleNamespace(ptr=host.ctypes.data)
 
     def __setitem__(self, index, value):
@@ -166,6 +174,21 @@ def test_a_row_is_added_by_the_product_itself(transposed, library):
             cublas.product(OnDevice(a), OnDevice(b), OnDevice(out), 0.5, 1.0, None, OnDevice(line))
             np.testing.assert_allclose(out, 0.5 * a @ b + line, rtol=1e-5, atol=1e-6)
         assert len(library.searches) == before + 1
+    assert {name for name, _ in library.computed} == {"cublasLtMatmul"}
+
+
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+def test_a_row_of_its_own_for_each_is_added_by_the_product_too(transposed, library):
+    library, rng = library(HostLibrary()), np.random.default_rng(0)
+    for n, k, m in ((2, 3, 4), (5, 1, 3), (1, 4, 1)):
+        a, b = operands(rng, n, k, m, transposed, np.float32)
+        rows, out = rng.standard_normal((n, m)).astype(np.float32), np.full((n, m), np.nan, np.float32)
+        for beta in (1.0, -2.0):
+            cublas.product(OnDevice(a), OnDevice(b), OnDevice(out), 0.5, beta, None, OnDevice(rows))
+            np.testing.assert_allclose(out, 0.5 * a @ b + beta * rows, rtol=1e-5, atol=1e-6)
+        row = OnDevice(rows[0])
+        cublas.product(OnDevice(a), OnDevice(b), OnDevice(out), 0.5, 1.0, None, row)
+        np.testing.assert_allclose(out, 0.5 * a @ b + rows[0], rtol=1e-5, atol=1e-6)
     assert {name for name, _ in library.computed} == {"cublasLtMatmul"}
 
 

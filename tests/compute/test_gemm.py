@@ -154,14 +154,15 @@ def test_empty_operands_and_what_was_in_the_output(place, shape, beta):
 @pytest.mark.parametrize("precision", [None, "bfloat16"])
 @pytest.mark.parametrize("shape", [(3, 4, 5), (3, 0, 5), (0, 4, 5), (1, 130, 64), (200, 129, 70), (7, 300, 200)])
 @pytest.mark.parametrize("density", [1.0, 0.05])
-def test_a_row_is_added_to_every_row(place, precision, shape, density):
-    """As if the output had held it; what it does hold doesn't matter."""
+@pytest.mark.parametrize("each", [False, True])
+def test_a_row_is_added_to_every_row(place, precision, shape, density, each):
+    """Or one to each, as if the output had held them; what it does hold doesn't matter."""
     n, k, m = shape
     rng = np.random.default_rng(0)
-    states = (rng.random((n, k)) < density) * rng.standard_normal((n, k))
-    a, b, row = (place.asarray(x.astype(np.float32)) for x in (states, rng.standard_normal((k, m)), rng.standard_normal(m)))
+    states, added = (rng.random((n, k)) < density) * rng.standard_normal((n, k)), rng.standard_normal((n, m) if each else m)
+    a, b, row = (place.asarray(x.astype(np.float32)) for x in (states, rng.standard_normal((k, m)), added))
     for alpha, beta in ((1.0, 1.0), (-0.5, 2.0), (0.5, 0.0)):
-        full = place.asarray(np.tile(place.to_host(row), (n, 1)))
+        full = place.asarray(np.broadcast_to(place.to_host(row), (n, m)).copy())
         want = place.to_host(gemm(a, b, full, alpha, beta, precision))
         out = place.asarray(np.full((n, m), np.nan, np.float32))
         for found in (gemm(a, b, out, alpha, beta, precision, row=row), gemm(a, b, None, alpha, beta, precision, row=row)):
@@ -204,9 +205,9 @@ BAD = {
         (x, x),
         {"row": x[0, :3]},
         ValueError,
-        r"found a row \(3,\) of float32; expected \(4,\) of float32",
+        r"found a row \(3,\) of float32; expected \(4,\) or \(4, 4\) of float32",
     ),
-    "a row for each row": ((x, x), {"row": x}, ValueError, r"found a row \(4, 4\) of float32; expected \(4,\)"),
+    "rows for other rows": ((x, x), {"row": x[:3]}, ValueError, r"found a row \(3, 4\) of float32; expected \(4,\)"),
     "a row of another dtype": ((x, x), {"row": np.ones(4)}, ValueError, r"found a row \(4,\) of float64; expected .* float32"),
     "a row with gaps": ((x, x), {"row": np.ones(8, np.float32)[::2]}, ValueError, "expected .* contiguous"),
     "an unknown precision": (

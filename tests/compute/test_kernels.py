@@ -251,6 +251,14 @@ ROWS = {
         lambda rng, shape, dtype: windowed(shape, dtype, rng, "windows", "images"), ulps=8, shapes=tuple(WINDOWS), more_shapes=()
     ),
     "row_sums": Row(phases, ulps=8, shapes=((0, 5), (3, 0), (1, 1), (13, 17)), more_shapes=()),
+    "raise_to_difference": Row(
+        lambda rng, shape, dtype: {
+            "x": fields(rng, shape, dtype),
+            "y": fields(rng, shape, dtype),
+            "largest": np.full(1, 0.5, dtype),
+        },
+        more_shapes=((7,), (2, 3, 5)),
+    ),
     "momentum_step": Row(lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "velocity"), ulps=2, **VECTORS),
     "nesterov_step": Row(
         lambda rng, shape, dtype: segments(rng, shape, dtype, (0.1, 0.9), "gradient", "velocity"), ulps=4, **VECTORS
@@ -360,6 +368,22 @@ def test_sums_by_whole_blocks(device, dtype, beta, before):
         terms = -0.5 * arguments[x].astype(float).sum(axis=0) + 0.25 * arguments[y].astype(float).sum(axis=0)
         want = terms + (beta * arguments[name].astype(float) if beta else 0)
         np.testing.assert_allclose(got[name], want, rtol=0, atol=500 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_largest_difference_by_whole_blocks(device, dtype):
+    """Wherever it lies; what was larger before stays, and NaN is larger than all."""
+    x, y = np.random.default_rng(0).random((2, 40, 31)).astype(dtype)
+    for place, value, before, want in (
+        ((0, 0), 3, 0, 3),
+        ((39, 30), -4, 0, 4),
+        ((20, 7), 3, 5, 5),
+        ((11, 3), np.nan, 5, np.nan),
+    ):
+        changed = y.copy()
+        changed[place] = x[place] + dtype(value)
+        found = call(KERNELS["raise_to_difference"], device, {"x": x, "y": changed, "largest": np.full(1, before, dtype)})
+        np.testing.assert_allclose(found["largest"], want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,5 +1,5 @@
-"""Sums over rows, which the gradients of biases are: one kernel for two layers and both phases of learning, as on a GPU its launch takes as
-long as the sums."""
+"""Reductions of whole arrays, in one launch each: sums over rows, which the gradients of biases are, and the largest difference, by which
+an iteration has converged or not."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..device import Array
+from ..device import Array, device_of
 from ..kernel import Floats, kernel
+from .philox import as_matrix
 
 
 def add_row_sums(sums: Sequence[tuple[Array, Sequence[Array]]], factors: Sequence[float], beta: float = 0.0) -> None:
     """out = beta out + sum_k factors[k] sum_r terms[k][r] for every pair of an `out` (size,) and its terms (rows, size) in `sums`.
 
+    Two pairs go through one kernel, both layers and both phases of an RBM's learning: its launch on a GPU takes as long as the sums.
     There are one or two factors, and as many terms in each pair; the k-th ones of all pairs have equally many rows. With beta = 0, what
     was in `out` doesn't matter.
     """
@@ -95,6 +97,58 @@ extern "C" __global__ void row_sums(const T* x, const T* y, T* total, const T* u
         if (threadIdx.x < 8 && column < columns) out[column] = (beta == 0 ? 0 : (T)beta * out[column]) + part[threadIdx.x];
         __syncthreads();
     }
+}
+"""
+)
+
+
+@kernel
+def raise_to_difference(x: Floats, y: Floats, largest: Floats) -> None:
+    """largest (1,) = max(largest, max |x - y|), which NaN is larger than any number for."""
+    xp = device_of(x).xp
+    if x.size:
+        largest[...] = xp.maximum(largest, xp.abs(x - y).max())
+
+
+raise_to_difference.same_shape("x", "y")
+
+
+@raise_to_difference.numba
+def _(x: Any, y: Any, largest: Any) -> None:  # pragma: no cover
+    rows, columns = as_matrix(x)
+    p, q = x.reshape(rows, columns), y.reshape(rows, columns)
+    most = np.zeros(columns, x.dtype)  # of each column: a maximum of all is no vector's
+    undefined = 0
+    for r in range(rows):
+        a, b = p[r], q[r]
+        for i in range(most.size):
+            d = abs(a[i] - b[i])
+            most[i] = d if d > most[i] else most[i]
+            undefined += d != d
+    for d in most:
+        largest[0] = d if d > largest[0] else largest[0]
+    if undefined:
+        largest[0] = np.nan
+
+
+# Magnitudes are ordered as the integers of their bits are, NaN above all.
+raise_to_difference.cuda(
+    r"""
+__device__ inline void raise_to(float* at, float x) { atomicMax((int*)at, __float_as_int(x)); }
+__device__ inline void raise_to(double* at, double x) { atomicMax((long long*)at, __double_as_longlong(x)); }
+__device__ inline T larger(T x, T y) { return y > x || y != y ? y : x; }
+
+extern "C" __global__ void raise_to_difference(const T* x, const T* y, T* largest, long long x_rows, long long x_columns) {
+    __shared__ T part[256];
+    T most = 0;
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < x_rows * x_columns; i += gridDim.x * (long long)blockDim.x)
+        most = larger(most, fabs(x[i] - y[i]));
+    part[threadIdx.x] = most;
+    for (unsigned half = blockDim.x / 2; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) part[threadIdx.x] = larger(part[threadIdx.x], part[threadIdx.x + half]);
+    }
+    if (threadIdx.x == 0) raise_to(largest, part[0]);
 }
 """
 )
