@@ -59,7 +59,7 @@ def inputs(kernel: Kernel, rows: int, columns: int, weights: int) -> list[Any]:
         "dx": lambda: np.zeros(states),
         **dict.fromkeys(("total", "other"), lambda: np.zeros(columns)),
         "largest": lambda: [0],
-        **dict.fromkeys(("a", "b"), lambda: 0.01),
+        **dict.fromkeys(("factor", "ratio"), lambda: 0.01),
         "beta": lambda: 0.5,
         "counter": lambda: [0],
         "draws": lambda: 3,

@@ -487,7 +487,8 @@ class BoltzmannMachine(storage.Described):
                 for repeats in self._repeats(i, phase):
                     x = x * repeats[:, None]
                 sums.setdefault(f"bias.{i}", []).append(weighted(x))
-        add_row_sums([(gradient[name], terms) for name, terms in sums.items()], factors, beta)
+        ratio = 0.0 if minus is None else -rows[0] / rows[1]
+        add_row_sums([(gradient[name], terms) for name, terms in sums.items()], factors[0], ratio, beta)
         for phase, scale, share in zip(phases, factors, (beta, 1.0), strict=False):
             for c in self.connections:
                 lower, upper = weighted(phase[c.lower]), phase[c.upper]

@@ -51,7 +51,7 @@ class Gradient:
         """Add the sum over the rows (rows, size), a bias's gradient."""
         beta = self._begin(name)
         if beta is not None:
-            add_row_sums([(self.target[name], [rows])], [1.0], beta)
+            add_row_sums([(self.target[name], [rows])], 1.0, beta=beta)
 
     def finish(self) -> None:
         """Scale what got nothing."""

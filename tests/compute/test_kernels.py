@@ -165,7 +165,7 @@ def phases(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict
     made = {name: rng.standard_normal((n, columns)).astype(dtype) for name, n in (("x", rows), ("y", others[0]))}
     made["total"] = rng.standard_normal(columns).astype(dtype)
     made |= {name: rng.standard_normal((n, others[1])).astype(dtype) for name, n in (("u", rows), ("v", others[0]))}
-    return made | {"other": rng.standard_normal(others[1]).astype(dtype), "a": -0.5, "b": 0.25, "beta": 0.75}
+    return made | {"other": rng.standard_normal(others[1]).astype(dtype), "factor": -0.5, "ratio": -0.5, "beta": 0.75}
 
 
 VECTORS: dict[str, Any] = {"shapes": ((0,), (1,), (301,)), "more_shapes": ()}
@@ -368,6 +368,17 @@ def test_sums_by_whole_blocks(device, dtype, beta, before):
         terms = -0.5 * arguments[x].astype(float).sum(axis=0) + 0.25 * arguments[y].astype(float).sum(axis=0)
         want = terms + (beta * arguments[name].astype(float) if beta else 0)
         np.testing.assert_allclose(got[name], want, rtol=0, atol=500 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_equal_phases_cancel_exactly(device, dtype):
+    """Though 0.1 times a sum is rounded, which a b + c in one instruction does for one of two products."""
+    states = (np.random.default_rng(0).random((10, 9)) < 0.6).astype(dtype)
+    arguments = {"x": states, "y": states[::-1].copy(), "total": out((9,), dtype)}
+    arguments |= {"u": states, "v": states.copy(), "other": out((9,), dtype), "factor": 0.1, "ratio": -1.0, "beta": 0.0}
+    got = call(KERNELS["row_sums"], device, arguments)
+    assert not got["total"].any()
+    assert not got["other"].any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

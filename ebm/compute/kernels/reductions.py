@@ -14,26 +14,30 @@ from ..kernel import Floats, kernel
 from .philox import as_matrix
 
 
-def add_row_sums(sums: Sequence[tuple[Array, Sequence[Array]]], factors: Sequence[float], beta: float = 0.0) -> None:
-    """out = beta out + sum_k factors[k] sum_r terms[k][r] for every pair of an `out` (size,) and its terms (rows, size) in `sums`.
+def add_row_sums(sums: Sequence[tuple[Array, Sequence[Array]]], factor: float, ratio: float = 0.0, beta: float = 0.0) -> None:
+    """out = beta out + factor (sum_r x_r + ratio sum_r y_r) for every pair of an `out` (size,) and its terms, x (rows, size) alone or
+    x and y, in `sums`.
 
-    Two pairs go through one kernel, both layers and both phases of an RBM's learning: its launch on a GPU takes as long as the sums.
-    There are one or two factors, and as many terms in each pair; the k-th ones of all pairs have equally many rows. With beta = 0, what
-    was in `out` doesn't matter.
+    Two pairs go through one kernel, both layers and both phases of an RBM's learning: its launch on a GPU takes as long as the sums. All
+    x have equally many rows, and all y. With beta = 0, what was in `out` doesn't matter.
     """
-    a, b = (*factors, 0.0)[:2]
     for i in range(0, len(sums), 2):
         out, (x, *others) = sums[i]
         y = others[0] if others else x[:0]
         second, (u, *others) = sums[i + 1] if i + 1 < len(sums) else (out[:0], (x[:, :0], y[:, :0]))
-        row_sums(x, y, out, u, others[0] if others else u[:0], second, a, b, beta)
+        row_sums(x, y, out, u, others[0] if others else u[:0], second, factor, ratio, beta)
 
 
 @kernel
-def row_sums(x: Floats, y: Floats, total: Floats, u: Floats, v: Floats, other: Floats, a: float, b: float, beta: float) -> None:
-    """total = beta total + a sum_r x_r + b sum_r y_r, and other the same of u and v, which have as many rows as x and y."""
+def row_sums(
+    x: Floats, y: Floats, total: Floats, u: Floats, v: Floats, other: Floats, factor: float, ratio: float, beta: float
+) -> None:
+    """total = beta total + factor (sum_r x_r + ratio sum_r y_r), and other the same of u and v, which have as many rows as x and y.
+
+    Equal sums of as many rows, a ratio of -1, cancel exactly however products are rounded: Adam makes steps of next to nothing.
+    """
     for out, p, q in ((total, x, y), (other, u, v)):
-        new = out.dtype.type(a) * p.sum(axis=0) + out.dtype.type(b) * q.sum(axis=0)
+        new = out.dtype.type(factor) * (p.sum(axis=0) + out.dtype.type(ratio) * q.sum(axis=0))
         out[...] = new if beta == 0 else out.dtype.type(beta) * out + new
 
 
@@ -53,7 +57,9 @@ def _sum(x: Any, total: Any) -> None:  # pragma: no cover
 
 
 @row_sums.numba
-def _(x: Any, y: Any, total: Any, u: Any, v: Any, other: Any, a: float, b: float, beta: float) -> None:  # pragma: no cover
+def _(
+    x: Any, y: Any, total: Any, u: Any, v: Any, other: Any, factor: float, ratio: float, beta: float
+) -> None:  # pragma: no cover
     for k in range(2):
         out, p, q = (other, u, v) if k else (total, x, y)
         if out.size == 0:
@@ -63,15 +69,15 @@ def _(x: Any, y: Any, total: Any, u: Any, v: Any, other: Any, a: float, b: float
         _sum(q, there)
         real = out.dtype.type
         for i in range(out.size):
-            new = real(a) * here[i] + real(b) * there[i]
+            new = real(factor) * (here[i] + real(ratio) * there[i])
             out[i] = new if beta == 0 else real(beta) * out[i] + new
 
 
 # A block sums 8 columns, a sector of memory, at a time: each of its threads some of the rows, then they halve their number.
 row_sums.cuda(
     r"""
-extern "C" __global__ void row_sums(const T* x, const T* y, T* total, const T* u, const T* v, T* other, double a, double b,
-                                    double beta, long long x_rows, long long y_rows, long long total_columns,
+extern "C" __global__ void row_sums(const T* x, const T* y, T* total, const T* u, const T* v, T* other, double factor,
+                                    double ratio, double beta, long long x_rows, long long y_rows, long long total_columns,
                                     long long other_columns) {
     __shared__ T part[256];
     long long tiles = (total_columns + 7) / 8, all = tiles + (other_columns + 7) / 8;
@@ -88,13 +94,15 @@ extern "C" __global__ void row_sums(const T* x, const T* y, T* total, const T* u
 #pragma unroll 8
             for (long long r = threadIdx.x / 8; r < y_rows; r += blockDim.x / 8) there += q[r * columns + column];
         }
-        part[threadIdx.x] = (T)a * here + (T)b * there;
+        part[threadIdx.x] = here + (T)ratio * there;
         for (unsigned half = blockDim.x / 2; half >= 8; half /= 2) {
             __syncthreads();
             if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
         }
         // the threads that write have made the last sums themselves
-        if (threadIdx.x < 8 && column < columns) out[column] = (beta == 0 ? 0 : (T)beta * out[column]) + part[threadIdx.x];
+        if (threadIdx.x < 8 && column < columns) {
+            out[column] = (beta == 0 ? 0 : (T)beta * out[column]) + (T)factor * part[threadIdx.x];
+        }
         __syncthreads();
     }
 }
