@@ -460,12 +460,14 @@ class BoltzmannMachine(storage.Described):
         minus: Sequence[Array] | None = None,
     ) -> None:
         """gradient = beta gradient + factor * mean over the rows of -dE/dparameters at `states`, or with `weights` (rows,) their
-        weighted sum; with the states `minus` factor times the difference from the mean at those.
+        weighted sum; with the states `minus`, which have no weights, factor times the difference from the mean at those.
 
         With `centers`, one offset (size,) a layer, the gradient is the centered one: W's from x - center, and from the bias's the part
         that W's takes over is subtracted (Melchior, Fischer, Wiskott 2016, "How to center deep Boltzmann machines", equations 8
         to 10), in a form that holds for the difference of two calls with opposite factors. Stored parameters stay uncentered.
         """
+        if minus is not None and weights is not None:
+            raise ValueError("found weights and minus; the rows of a difference have no weights: write two calls")
         phases = [list(states)] if minus is None else [list(states), list(minus)]
         rows = [phase[0].shape[0] for phase in phases]
         if not all(rows):

@@ -22,6 +22,7 @@ from ebm.units.base import positive
 from .autoencoder import Autoencoder
 from .gradient import Gradient
 from .initializers import Glorot, Initializer
+from .kernels import divergence, divergence_slope
 from .layers import Dense, GaussianSample, Layer, Shape, activation
 from .line_search import LineSearch
 from .losses import BinaryCrossEntropy, GaussianLikelihood, Loss, as_loss
@@ -139,7 +140,7 @@ class VAE(Autoencoder):
         for start, x, code in self._codes(rows):
             z = self._drawn(code, stream, start, 0, 1)
             reconstruction.append(self.device.to_host(self.loss(self._decoded(z), x)[0]))
-            latent.append(self.device.to_host(_divergence(code)))
+            latent.append(self.device.to_host(divergence(code)))
         return Elbo(*(np.concatenate(parts).astype(np.float64) for parts in (reconstruction, latent)))
 
     def log_likelihood(self, rows: Any, samples: int = 5000, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -289,10 +290,10 @@ class _Objective:
         model, rows, k = self.model, x.shape[0], self.samples
         network, xp, one = model.network, model.device.xp, x.dtype.type
         code, back_to_inputs = network(x.reshape(rows, *network.inputs), stream, 0, model.depth - 1)
-        each = xp.repeat(code, k, axis=0)
+        each, target = (xp.repeat(rows_of, k, axis=0) if k > 1 else rows_of for rows_of in (code, x))
         z, back_to_code = network(each, stream, model.depth - 1, model.depth)
         out, back_to_z = network(z, stream, model.depth)
-        values, slope = model.loss(out.reshape(rows * k, -1), xp.repeat(x, k, axis=0))
+        values, slope = model.loss(out.reshape(rows * k, -1), target)
         size = model.latent
         if self.weighted:
             log_weights = (self.beta * _log_ratio(each, z) - values).reshape(rows, k)
@@ -305,14 +306,12 @@ class _Objective:
             d_each[:, size:] -= one(0.5) * self.beta * weights
             d_code = d_each.reshape(rows, k, 2 * size).sum(axis=1)
         else:
-            latent = self.beta * _divergence(code)
-            metrics = {"reconstruction": values.mean(), "latent": latent.mean()}
             slope *= one(1 / (rows * k))
             d_each = back_to_code(back_to_z(slope.reshape(out.shape), gradient))
-            d_code = d_each.reshape(rows, k, 2 * size).sum(axis=1)
-            share = self.beta * one(1 / rows)
-            d_code[:, :size] += share * code[:, :size]
-            d_code[:, size:] += one(0.5) * share * xp.expm1(code[:, size:])
+            d_code = d_each.reshape(rows, k, 2 * size).sum(axis=1) if k > 1 else d_each
+            latent = model.device.empty(rows, code.dtype)
+            divergence_slope(code, self.beta, latent, d_code)
+            metrics = {"reconstruction": values.mean(), "latent": latent.mean()}
         back_to_inputs(d_code, gradient, through=False)
         return metrics
 
@@ -328,13 +327,6 @@ def _shares(log_weights: Array) -> tuple[Array, Array]:
     weights = xp.where(weights < dtype(np.finfo(dtype).eps ** 2), dtype(0), weights)
     total = weights.sum(axis=1)[:, None]
     return weights / total, (largest + xp.log(total / dtype(log_weights.shape[1])))[:, 0]
-
-
-def _divergence(code: Array) -> Array:
-    """KL(N(mean, variance) || N(0, 1)) of each row, (rows,), from means and log-variances."""
-    size, xp = code.shape[1] // 2, device_of(code).xp
-    mean, log_variance = code[:, :size], code[:, size:]
-    return code.dtype.type(0.5) * (mean * mean + xp.expm1(log_variance) - log_variance).sum(axis=1)
 
 
 def _log_ratio(code: Array, z: Array) -> Array:

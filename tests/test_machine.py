@@ -234,6 +234,25 @@ def phases(seed=15):
     return positive, negative, [generator.random(size) for size in (3, 4, 2)]
 
 
+@pytest.mark.parametrize("name", ["chain", "rbm"])
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_difference_is_two_calls(name, centered):
+    """Of phases with different numbers of rows."""
+    model, generator = machine(name), np.random.default_rng(16)
+    sizes = [layer.units.size for layer in model.layers]
+    positive, negative = ([generator.random((rows, size)) for size in sizes] for rows in (5, 8))
+    centers = [generator.random(size) for size in sizes] if centered else None
+    once, twice = (model.parameters.zeros_like() for _ in range(2))
+    for gradient in (once, twice):
+        gradient.buffer[...] = 2.0
+    model.add_statistics_(once, positive, -3.0, 0.5, centers, minus=negative)
+    model.add_statistics_(twice, positive, -3.0, 0.5, centers)
+    model.add_statistics_(twice, negative, 3.0, 1.0, centers)
+    assert_same(host(once), host(twice), rtol=1e-12)
+    with pytest.raises(ValueError, match="found weights and minus"):
+        model.add_statistics_(once, positive, 1.0, weights=np.ones(5), minus=negative)
+
+
 def centered_difference(positive, negative, centers):
     """Melchior, Fischer, Wiskott 2016, equations 8 to 10, for each pair of connected layers: the weights' gradient is
     <(x - mu)(y - lambda)>_d - <(x - mu)(y - lambda)>_m, a bias's <x>_d - <x>_m - dW lambda, summed over its connections."""

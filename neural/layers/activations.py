@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ebm.compute.device import Array, beside, device_of
+from ebm.compute.kernel import Kernel
 from ebm.compute.kernels.logistic import logistic, logistic_slope, softplus
 from ebm.compute.random import Stream
 from ebm.units import Bernoulli, Joint, Units, from_config
 from ebm.units import Softmax as SoftmaxUnits
 
 from ..gradient import Gradient
+from ..kernels import tanh_slope
 from .base import Backprop, Layer, Shape
 
 
@@ -42,7 +44,7 @@ class Sigmoid(Activation):
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y, and dx = y (1 - y) dy in one pass."""
         y, _ = self.value(x)
-        return y, lambda dy, gradient=None, through=True: _through_logistic(y, dy)
+        return y, lambda dy, gradient=None, through=True: _in_one_pass(logistic_slope, y, dy)
 
     def value(self, x: Array) -> tuple[Array, Callable[[], Array]]:
         """y, and y (1 - y)."""
@@ -53,6 +55,11 @@ class Sigmoid(Activation):
 
 class Tanh(Activation):
     """y = tanh x."""
+
+    def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
+        """y, and dx = (1 - y^2) dy in one pass."""
+        y, _ = self.value(x)
+        return y, lambda dy, gradient=None, through=True: _in_one_pass(tanh_slope, y, dy)
 
     def value(self, x: Array) -> tuple[Array, Callable[[], Array]]:
         """y, and 1 - y^2."""
@@ -176,7 +183,7 @@ class UnitMean(Layer):
         y = units.mean(x)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            return _through_logistic(y, dy) if isinstance(units, Bernoulli) else _by_field(units, x, y, dy)
+            return _in_one_pass(logistic_slope, y, dy) if isinstance(units, Bernoulli) else _by_field(units, x, y, dy)
 
         return y, backprop
 
@@ -193,10 +200,11 @@ class UnitMean(Layer):
         return f"UnitMean({self.units!r})"
 
 
-def _through_logistic(y: Array, dy: Array) -> Array:
+def _in_one_pass(slope: Kernel, y: Array, dy: Array) -> Array:
+    """dx = f'(x) dy, by a kernel that knows f' from y = f(x)."""
     device = device_of(dy)
     dx = device.empty(dy.shape, dy.dtype)
-    logistic_slope(y, device.asarray(dy), dx)
+    slope(y, device.asarray(dy), dx)
     return dx
 
 

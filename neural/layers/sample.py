@@ -6,6 +6,7 @@ from ebm.compute.device import Array, device_of
 from ebm.compute.random import Stream
 
 from ..gradient import Gradient
+from ..kernels import gaussian_draw, gaussian_slope
 from .base import Backprop, Layer, Shape
 
 
@@ -27,15 +28,17 @@ class GaussianSample(Layer):
 
     def forward(self, x: Array, training: Stream | None) -> tuple[Array, Backprop]:
         """y (rows, inputs / 2)."""
-        size, half, device = x.shape[1] // 2, x.dtype.type(0.5), device_of(x)
-        y = x[:, :size].copy()
-        scaled = None
-        if training is not None:
-            scaled = training.normal(y.shape, x.dtype)
-            scaled *= device.xp.exp(half * x[:, size:])
-            y += scaled
+        size, device = x.shape[1] // 2, device_of(x)
+        if training is None:
+            mean = x[:, :size].copy()
+            return mean, lambda dy, gradient=None, through=True: device.xp.concatenate([dy, 0 * dy], axis=1)
+        noise = training.normal((x.shape[0], size), x.dtype)
+        y = device.empty(noise.shape, x.dtype)
+        gaussian_draw(x, noise, y)
 
         def backprop(dy: Array, gradient: Gradient | None = None, through: bool = True) -> Array:
-            return device.xp.concatenate([dy, 0 * dy if scaled is None else half * scaled * dy], axis=1)
+            dx = device.empty(x.shape, x.dtype)
+            gaussian_slope(noise, device.asarray(dy), dx)
+            return dx
 
         return y, backprop

@@ -214,11 +214,13 @@ def _sigmoids(device):
 
 # So many operations has a step that measures nothing: products with their biases, samples or means, for the gradient as many products as
 # there are phases and connections and the sums for every two layers, the update. PCD copies its chains, and clears the residual of mean
-# field that there is none of. The autoencoder has 6 products forward and 11 back, 4 and 4 sigmoids, 6 sums; 7 for the loss and Adam.
+# field that there is none of. The autoencoder has 6 products forward and 11 back, 4 and 4 sigmoids, 6 sums; 7 for the loss and Adam. The
+# VAE has 4 products and 7, 2 and 2 hyperbolic tangents, 4 sums, 2 for the codes and one back; 9 for loss, divergence and Adam.
 OPERATIONS = {
     "CD": (lambda device: _machine_step(device, CD(1), penalties=[WeightDecay(1e-3)], measure_every=None), 10),
     "PCD": (lambda device: _machine_step(device, PCD(1, 4), measure_every=None), 12),
     "autoencoder": (lambda device: _network_step(device, _sigmoids), 38),
+    "VAE": (lambda device: _network_step(device, lambda on: VAE([VISIBLE, 6], latent=3, device=on, seed=1)), 31),
 }
 
 

@@ -78,7 +78,24 @@ def wide_fields(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) ->
 
 LONGEST = 11
 # What a kernel may read only.
-INPUTS = ("address", "table", "state", "ends", "betas", "base", "change", "images", "windows", "x", "y", "u", "v", "dy")
+INPUTS = (
+    "address",
+    "table",
+    "state",
+    "ends",
+    "betas",
+    "base",
+    "change",
+    "images",
+    "windows",
+    "x",
+    "y",
+    "u",
+    "v",
+    "dy",
+    "code",
+    "weight",
+)
 
 
 def draws(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
@@ -168,6 +185,11 @@ def phases(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict
     return made | {"other": rng.standard_normal(others[1]).astype(dtype), "factor": -0.5, "ratio": -0.5, "beta": 0.75}
 
 
+def codes(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
+    """Means and log-variances of so many numbers."""
+    return {"code": rng.standard_normal((shape[0], 2 * shape[1])).astype(dtype)}
+
+
 VECTORS: dict[str, Any] = {"shapes": ((0,), (1,), (301,)), "more_shapes": ()}
 
 ROWS = {
@@ -197,6 +219,37 @@ ROWS = {
             "dx": out(shape, dtype),
         },
         ulps=2,
+    ),
+    "tanh_slope": Row(
+        lambda rng, shape, dtype: {
+            "y": np.tanh(fields(rng, shape, dtype)),
+            "dy": fields(rng, shape, dtype),
+            "dx": out(shape, dtype),
+        },
+        ulps=2,
+    ),
+    "gaussian_draw": Row(
+        lambda rng, shape, dtype: codes(rng, shape, dtype) | {"noise": fields(rng, shape, dtype), "sample": out(shape, dtype)},
+        ulps=4,
+        more_shapes=(),
+    ),
+    "gaussian_slope": Row(
+        lambda rng, shape, dtype: {
+            "noise": fields(rng, shape, dtype),
+            "dy": fields(rng, shape, dtype),
+            "d_code": out((shape[0], 2 * shape[1]), dtype),
+        },
+        more_shapes=(),
+    ),
+    "divergence_slope": Row(
+        lambda rng, shape, dtype: codes(rng, shape, dtype)
+        | {
+            "weight": np.full(1, 0.7, dtype),
+            "nats": out(shape[:1], dtype),
+            "d_code": fields(rng, (shape[0], 2 * shape[1]), dtype),
+        },
+        ulps=8,
+        more_shapes=(),
     ),
     "softplus": Row(lambda rng, shape, dtype: {"field": fields(rng, shape, dtype), "out": out(shape, dtype)}, ulps=3),
     "cross_entropy": Row(
