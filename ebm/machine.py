@@ -310,8 +310,9 @@ class BoltzmannMachine(storage.Described):
 
     def _repeats(self, layer: int, states: Sequence[Array]) -> list[Array]:
         """The numbers of draws, (rows,) each, of the connected layers that have them."""
-        counted = [(other, self.layers[other].units) for other, _ in self._joined[layer] if states[other] is not None]
-        return [r for other, units in counted if units.replicated and (r := units.repeats(states[other])) is not None]
+        counts = [other for other, _ in self._joined[layer] if self.layers[other].units.replicated]
+        present = [(self.layers[other].units, x) for other in counts if (x := states[other]) is not None]
+        return [repeats for units, x in present if (repeats := units.repeats(x)) is not None]
 
     def energy(self, states: Sequence[Array]) -> Array:
         """E(x), (rows,) nats; layers whose states are None are left out."""

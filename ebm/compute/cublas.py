@@ -215,11 +215,7 @@ def _libraries() -> tuple[Any, Any]:
     """cuBLAS and cublasLt as CuPy finds them."""
     from cuda import pathfinder
 
-    return declared(*(ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path) for name in ("cublas", "cublasLt")))
-
-
-def declared(cublas: Any, lt: Any) -> tuple[Any, Any]:
-    """The two libraries, with the types of what is called."""
+    cublas, lt = (ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path) for name in ("cublas", "cublasLt"))
     pointer, whole, long, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_size_t
     operand: tuple[Any, ...] = (pointer, whole, whole)
     cublas.cublasCreate_v2.argtypes = (pointer,)

@@ -77,7 +77,8 @@ def gemm(
             f"gemm: found precision={precision!r} with {a.dtype}, {kind}, {out.dtype}; expected 'bfloat16' or 'tf32' with "
             f"float32, 'bfloat16' also with operands of bfloat16_bits or prepared ones, or None"
         )
-    if not all(x.flags.c_contiguous or x.T.flags.c_contiguous for x in (a, b)):
+    a_flags, b_flags = a.flags, b.flags
+    if not ((a_flags.c_contiguous or a_flags.f_contiguous) and (b_flags.c_contiguous or b_flags.f_contiguous)):
         raise ValueError(
             "gemm: an operand is neither C-contiguous nor the transpose of such an array; write device.asarray(operand)"
         )

@@ -60,7 +60,7 @@ _SCALARS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "float": (numbers.Real, float, np.float64),
 }
 _FLOATS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-_THREADS = 256  # a power of two that kernels count on: 8 at least, for the tests, and no more
+_THREADS = 256  # reductions count on a power of two from 8 to this
 _MOST_BLOCKS = 4096  # enough to fill any present GPU; the grid-stride loop does the rest
 
 registry: dict[str, Kernel] = {}
@@ -164,13 +164,13 @@ class Kernel:
     def _check(self, arguments: tuple[Any, ...]) -> Device:
         if len(arguments) != len(self.parameters):
             raise TypeError(f"kernel {self.name}: found {len(arguments)} arguments, expected {list(self.parameters)}")
-        device = device_of(*(arguments[i] for i in self._arrays))
+        device = device_of(*[arguments[i] for i in self._arrays])
         for i in self._arrays:
             if not arguments[i].flags.c_contiguous:
                 name = list(self.parameters)[i]
                 raise ValueError(f"kernel {self.name}: {name} is not C-contiguous; write device.asarray({name})")
-        real = arguments[self._floats[0]].dtype if self._floats else None
-        if real is not None and (real not in _FLOATS or any(arguments[i].dtype != real for i in self._floats[1:])):
+        kinds = {arguments[i].dtype for i in self._floats}
+        if self._floats and (len(kinds) > 1 or not kinds <= _FLOATS.keys()):
             raise TypeError(
                 f"kernel {self.name}: found dtypes {[str(arguments[i].dtype) for i in self._floats]}; "
                 "expected all float32 or all float64: write device.asarray(array, dtype)"
@@ -180,7 +180,7 @@ class Kernel:
                 raise TypeError(
                     f"kernel {self.name}: found {list(self.parameters)[i]} of {arguments[i].dtype}, expected {dtype}"
                 )
-        if self._equal and any(arguments[i].shape != arguments[self._equal[0]].shape for i in self._equal[1:]):
+        if len({arguments[i].shape for i in self._equal}) > 1:
             shapes = ", ".join(f"{list(self.parameters)[i]} {arguments[i].shape}" for i in self._equal)
             raise ValueError(f"kernel {self.name}: found {shapes}; expected equal shapes")
         return device

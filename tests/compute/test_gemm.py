@@ -166,7 +166,9 @@ def test_a_row_is_added_to_every_row(place, precision, shape, density, each):
         want = place.to_host(gemm(a, b, full, alpha, beta, precision))
         out = place.asarray(np.full((n, m), np.nan, np.float32))
         for found in (gemm(a, b, out, alpha, beta, precision, row=row), gemm(a, b, None, alpha, beta, precision, row=row)):
-            np.testing.assert_array_equal(place.to_host(found), want)
+            # another algorithm of cuBLAS's sums in another order
+            tolerance = 1e-4 if place.name == "gpu" else 0
+            np.testing.assert_allclose(place.to_host(found), want, rtol=tolerance, atol=tolerance)
 
 
 def test_a_captured_shape_waits_for_nothing(strict):
