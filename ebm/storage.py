@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +27,7 @@ class Described:
 
     def __reduce__(self) -> tuple[Any, ...]:
         model: Any = self
+        _require_described(model)
         return rebuilt, (type(self), model.config(), model.device.name, states(self))
 
 
@@ -43,9 +45,24 @@ def rebuilt(kind: Any, config: Mapping[str, Any], device: str, states: Mapping[s
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write the model's description and parameters to `path`; an existing file is replaced only when all is written."""
+    """Write the model's description and parameters to `path`; an existing file is replaced only when all is written.
+
+    Raises `ValueError` for a model that couldn't be read back: one with layers, losses or units of your own.
+    """
+    _require_described(model)
     arrays = {f"{part}{name}": x for part, p in _parts(model).items() for name, x in p.state_dict().items()}
     archive.write(path, arrays=arrays, header=description(model), kind="model")
+
+
+def _require_described(model: Any) -> None:
+    """Raise `ValueError` where the model's description doesn't lead back to it."""
+    try:
+        type(model).from_config(json.loads(json.dumps(model.config())), devices.get("cpu"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"this {type(model).__name__} couldn't be read back: {error}; save its arrays, such as "
+            "numpy.savez(path, **model.parameters.state_dict()), and put them into a model that you have made anew"
+        ) from error
 
 
 def description(model: Any) -> dict[str, Any]:
@@ -60,8 +77,8 @@ def load(
     model: type[Any] | None = None,
     others: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The model saved at `path`, or of the checkpoint there as it was then, on the given device; with `model`, a class, one of this
-    class. `others` are further models by name, for packages around this one.
+    """The model saved at `path`, or of the checkpoint there as it was then, on the given device; with `model`, a class, which may be your
+    own, one of this class. `others` are further models by name, for packages around this one.
 
     Raises `FileNotFoundError`, or `ArchiveError` (a `ValueError`) for a file that is truncated, damaged, of a newer version, of
     another model or no model of this toolkit; for a device that is not there, what `device.get` raises.
@@ -73,11 +90,15 @@ def load(
     device = devices.get(device)
     arrays, header = archive.read(path, "model", "checkpoint")
     models: dict[str, Any] = {"RBM": RBM, "DBM": DBM, "DBN": DBN, **(others or {})}
+    if model is not None:
+        models.setdefault(model.__name__, model)
     try:
         if "state" in header:
             arrays, header = checkpoints.model_in(arrays, header)
         if header["model"] not in models:
-            hint = f": write {header['package']}.load(path)" if "package" in header else ""
+            # a class of a user's own loads itself
+            place = header["package"] if header.get("package") in ("ebm", "neural") else header["model"]
+            hint = f": write {place}.load(path)" if "package" in header else ""
             raise ValueError(f"found model {header['model']!r}; this version knows {sorted(models)}{hint}")
         found = models[header["model"]]
         if model is not None and not issubclass(found, model):

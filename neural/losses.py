@@ -252,9 +252,12 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def from_config(config: dict[str, Any]) -> Loss:
-    """The loss that a file describes."""
+    """The loss that a file describes; raises `ValueError` for an unknown type."""
     arguments = dict(config)
-    return LOSSES[arguments.pop("loss")](**arguments)
+    name = arguments.pop("loss", None)
+    if name not in LOSSES:
+        raise ValueError(f"found loss {name!r}; this version knows {sorted(LOSSES)}")
+    return LOSSES[name](**arguments)
 
 
 def _share(name: str, value: float) -> float:

@@ -148,7 +148,7 @@ class Network(storage.Described):
             if not np.isfinite(y).all() and not np.isfinite(self.device.to_host(self.parameters.buffer)).all():
                 raise DivergenceError(
                     "found parameters that are not finite: training has diverged; train a new network at a lower learning rate, or go on "
-                    "from an earlier checkpoint (callbacks=[DivergenceGuard()] keeps them sound)"
+                    "from a checkpoint"
                 )
             found.append(y)
         return np.concatenate(found)

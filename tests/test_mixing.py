@@ -329,8 +329,11 @@ def test_a_diverged_machine_is_called_so(hidden):
     rbm = RBM(8, hidden, device="cpu")
 
     class Break(Callback):
-        def on_step(self, run):
-            rbm.weights[0, 0] = np.nan
+        order = MixingMonitor.order - 1
+
+        def on_epoch(self, run):
+            if run.epoch == 2:
+                rbm.weights[0, 0] = np.nan
 
     with pytest.raises(ValueError, match=r"values that are not finite; .* has diverged"):
         measured(rbm, Break(), MixingMonitor(2), learning=PCDFrom(1), epochs=2)

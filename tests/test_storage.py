@@ -17,7 +17,8 @@ from ebm.compute.archive import ArchiveError
 from ebm.compute.random import Stream
 from ebm.training import Checkpoint
 from neural.corruption import Masking
-from neural.layers import Dense
+from neural.layers import Dense, Tanh
+from neural.losses import SquaredError
 
 
 def small(dtype="float32"):
@@ -43,6 +44,48 @@ def test_a_machine_comes_back(tmp_path, dtype):
     assert_same(host(again.parameters), host(rbm.parameters))
     np.testing.assert_array_equal(again.sample(5, 4, seed=1), rbm.sample(5, 4, seed=1))
     again.fit(np.eye(5), epochs=1, batch_size=5)
+
+
+class Mirrored(RBM):
+    """A machine of a user's own."""
+
+
+class Twice(Tanh):
+    """A layer of a user's own."""
+
+
+class Weighted(SquaredError):
+    """A loss of a user's own."""
+
+
+def test_a_class_of_ones_own_loads_itself(tmp_path):
+    rbm = Mirrored(5, 4, device="cpu", seed=2)
+    rbm.save(tmp_path / "a")
+    again = Mirrored.load(tmp_path / "a", device="cpu")
+    assert type(again) is Mirrored
+    assert_same(host(again.parameters), host(rbm.parameters))
+    with pytest.raises(ArchiveError, match=r"found model 'Mirrored'; .*: write Mirrored\.load\(path\)"):
+        ebm.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (
+            lambda: neural.Autoencoder([Dense(2), Twice()], [Dense(5)], inputs=5, loss=SquaredError(), device="cpu"),
+            "layer 'Twice'",
+        ),
+        (lambda: neural.Autoencoder([5, 2], loss=Weighted(), device="cpu"), "loss 'Weighted'"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, model, match):
+    model = model()
+    for write in (lambda: model.save(tmp_path / "a"), lambda: pickle.dumps(model)):
+        with pytest.raises(ValueError, match=rf"this Autoencoder couldn't be read back: found {match}; .*numpy\.savez"):
+            write()
+    assert not list(tmp_path.iterdir())
+    model.fit(np.eye(5, dtype=np.float32), epochs=1, batch_size=5, callbacks=[Checkpoint(tmp_path)])
+    assert len(list(tmp_path.iterdir())) == 1  # training goes on from checkpoints all the same
 
 
 def test_the_functions_are_the_methods(tmp_path, saved):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import storage
 from ..training.callbacks import Callback
-from ..training.divergence import DivergenceGuard
 from ..training.progress import Progress
 from ..units import TYPES, Bernoulli
 from .inputs import DTYPES
@@ -57,8 +55,7 @@ class ModelEstimator(BaseEstimator):
         return clipped(X) if self._limited else X
 
     def _callbacks(self) -> list[Callback]:
-        # unscaled data make large parameters
-        return [DivergenceGuard(limit=math.inf), *([Progress()] if self.verbose else [])]
+        return [Progress()] if self.verbose else []
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

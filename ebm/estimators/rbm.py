@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
@@ -21,7 +20,6 @@ from ..learning import CD, Rule
 from ..learning.fit import fit
 from ..rbm import RBM as Machine
 from ..training.callbacks import Callback
-from ..training.divergence import DivergenceGuard
 from ..training.loop import Run
 from ..training.optimizers import Optimizer
 from ..training.penalties import Penalty
@@ -138,7 +136,6 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             callbacks=[
                 *self.callbacks,
                 _Keep(self, rbm),
-                DivergenceGuard(limit=math.inf),  # unscaled data make large parameters
                 *([Progress()] if self.verbose else []),
             ],
         )

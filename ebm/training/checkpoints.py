@@ -14,6 +14,7 @@ import numpy as np
 from ..compute import archive
 from ..compute.archive import ArchiveError
 from .callbacks import Best, Callback, positive
+from .divergence import require_finite
 
 if TYPE_CHECKING:
     from .loop import Run
@@ -101,6 +102,7 @@ class Checkpoint(Callback):
 
     @staticmethod
     def _write(run: Run, path: Path) -> None:
+        require_finite(run)
         for callback in run.callbacks:
             callback.on_checkpoint(run)
         arrays: dict[str, np.ndarray] = {}

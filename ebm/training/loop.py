@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from ..compute.device import Array
 from . import checkpoints, interruption
 from .callbacks import Callback, listed
+from .divergence import DivergenceGuard
 from .metrics import RunningMeans
 
 
@@ -111,7 +113,8 @@ def train(
 
     On the main thread Ctrl-C takes effect after the step it falls in, so that the state is whole; then `KeyboardInterrupt` is
     raised. A second Ctrl-C takes effect at once. Raises `ValueError` for no batches, for negative `epochs` and for a checkpoint
-    of another run, `ArchiveError` and `FileNotFoundError` for one that cannot be read.
+    of another run, `ArchiveError` and `FileNotFoundError` for one that cannot be read, `DivergenceError` at the end of an epoch after
+    which the parameters in `state` or the metrics of `step` aren't finite.
 
         >>> import numpy as np
         >>> weight = np.zeros(1)
@@ -140,6 +143,7 @@ def train(
     run = Run(steps_per_epoch, epochs, listed(callbacks), {} if state is None else state)
     if resume is not None:
         checkpoints.restore(run, resume)
+    guard = DivergenceGuard(limit=math.inf)
     with interruption.deferred() as interrupt:
         with ExitStack() as ends:
             try:
@@ -150,9 +154,11 @@ def train(
                     run.advance(step(batches.batch(*divmod(run.step, steps_per_epoch))))
                     for callback in run.callbacks:
                         callback.on_step(run)
-                    if run.step % steps_per_epoch == 0:
-                        for callback in run.callbacks:
-                            callback.on_epoch(run)
+                    whole = run.step % steps_per_epoch == 0
+                    if whole or run.done:
+                        guard.check(run)
+                    for callback in run.callbacks if whole else ():
+                        callback.on_epoch(run)
                 if interrupt.pending:
                     run.stop("interrupted")
             except BaseException as error:

@@ -5,6 +5,7 @@ The norm penalties are coefficients that the optimizer's kernel applies in its o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +83,8 @@ class SparsityTarget:
 
 
 def _not_negative(penalty: Any, value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"found {penalty}; expected a number >= 0")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"found {penalty}; expected a finite number >= 0")
 
 
 Penalty = WeightDecay | L1 | MaxNorm | SparsityTarget

@@ -90,7 +90,6 @@ def test_counts_must_be_positive_integers(every):
         ([1.0, 2.0, 1.5, 2.0, 3.0], {"minimize": False}, 4, 2),
         ([3.0, 2.0, 1.95, 1.9, 1.0], {"min_delta": 0.2}, 4, 2),
         ([3.0, 2.0, None, None], {}, 4, 2),
-        ([3.0, 2.0, -math.inf, math.nan], {}, 4, 2),
         ([3.0, 2.0, None, 1.0, 1.0, 1.0], {}, 6, 4),
     ],
 )
@@ -101,10 +100,12 @@ def test_early_stopping(values, arguments, stopped, best):
     assert run.stop_reason == f"metric has not improved on {early.best.value:g} since epoch {best}"
 
 
-def test_early_stopping_on_a_validation_metric_given_after_it():
-    values = iter([3.0, 2.0, 2.0, 2.0])
+@pytest.mark.parametrize("worse", [[2.0, 2.0], [-math.inf, math.nan]])
+def test_early_stopping_on_a_validation_metric_given_after_it(worse):
+    values = iter([3.0, 2.0, *worse])
     early = EarlyStopping("error", patience=2)
     assert run_with([1.0] * 9, early, Validation(lambda: {"error": next(values)})).epoch == 4
+    assert (early.best.epoch, early.best.value) == (2, 2.0)
 
 
 def test_early_stopping_names_a_metric_that_never_comes():
@@ -276,6 +277,32 @@ def test_guard_names_parameters_that_are_not_finite(value):
     assert "lower the learning rate" in message
     assert "There is no checkpoint" in message
     assert isinstance(caught.value, FloatingPointError)
+
+
+@pytest.mark.parametrize("last", [6, len(Rows())])
+def test_a_run_without_a_guard_looks_at_the_end(last):
+    """Of an epoch, and where the run is stopped in the middle of one."""
+    step, model = diverging(math.nan)
+
+    class Stop(Callback):
+        def on_step(self, run):
+            if run.step == 6 == last:
+                run.stop("enough")
+
+    with pytest.raises(DivergenceError, match=f"after step {last} "):
+        train(step, Rows(), 2, [Stop()], model.state)
+
+
+def test_a_run_without_a_guard_names_metrics_that_are_not_finite():
+    with pytest.raises(DivergenceError, match=r"the metric 'metric' is nan"):
+        run_with([1.0, math.nan])
+
+
+def test_no_checkpoint_holds_diverged_parameters(tmp_path):
+    step, model = diverging(math.nan, at=5)
+    with pytest.raises(DivergenceError, match=r"after step 6 .*The last good checkpoint is .*step-00000003"):
+        train(step, Rows(), 3, [Checkpoint(tmp_path, every_steps=3)], model.state)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003.safetensors"]
 
 
 @pytest.mark.parametrize("value", [1001.0, -1001.0])

@@ -88,14 +88,15 @@ def test_the_sparsity_target_pulls_along_the_cross_entropy_of_its_running_mean()
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: WeightDecay(-0.1), r"found WeightDecay\(rate=-0\.1\); expected a number >= 0"),
-        (lambda: WeightDecay(float("nan")), "expected a number >= 0"),
+        (lambda: WeightDecay(-0.1), r"found WeightDecay\(rate=-0\.1\); expected a finite number >= 0"),
+        (lambda: WeightDecay(float("nan")), "expected a finite number >= 0"),
+        (lambda: L1(float("inf")), "expected a finite number >= 0"),
         (lambda: L1(-1), r"found L1\(rate=-1\)"),
         (lambda: MaxNorm(0), r"found MaxNorm\(limit=0\); expected limit > 0"),
         (lambda: SparsityTarget(0), r"found SparsityTarget\(target=0,.*expected 0 < target < 1 and 0 <= decay < 1"),
         (lambda: SparsityTarget(1.0), "found SparsityTarget"),
         (lambda: SparsityTarget(0.1, decay=1.0), "found SparsityTarget"),
-        (lambda: SparsityTarget(0.1, strength=-1), "expected a number >= 0"),
+        (lambda: SparsityTarget(0.1, strength=-1), "expected a finite number >= 0"),
     ],
 )
 def test_values_out_of_range_are_refused(make, match):
