@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numba import njit
 
-from . import blas, cublas, helpers, tiles, vectors
+from . import blas, cublas, tiles, vectors
 from .device import CPU, Array, device_of
 from .kernels.rounding import halve
 from .vectors import Laid
@@ -42,7 +42,8 @@ def gemm(
     """out = alpha a b + beta out, or with `row` alpha a b + beta row, a bias (m,) in every row or one (n, m) for each.
 
     `a` (n, k) and `b` (k, m) are C-contiguous or transposes (`.T`) of C-contiguous arrays, `out` (n, m) is C-contiguous and shares
-    no memory with them; all float32 or all float64. With beta = 0, what was in `out` doesn't matter.
+    no memory with them; all float32 or all float64. With beta = 0, what was in `out` doesn't matter. Where most of `a` is zero these
+    zeros may be left out: an infinite or invalid number of `b` times one of them counts as zero then.
 
     A `precision` rounds the elements of float32 operands, to nearest, ties to even: "bfloat16" to 8 bits of mantissa (7 of them
     explicit), "tf32" to 11 (10), on a GPU as cuBLAS rounds them. Their products are summed in float32. For "bfloat16" an operand may be
@@ -118,7 +119,7 @@ def library() -> str:
 _SMALL = 1 << 18
 
 
-# A left operand of states, most of them off, is summed row by row where fewer than this share of it is not zero: binary images.
+# Where a BLAS multiplies, a left operand of states is summed row by row if fewer than this share of it is not zero: binary images.
 _SPARSE = 1 / 6
 
 
@@ -150,15 +151,12 @@ def _cpu_product(
         a, b = rounded(a, precision), rounded(b, precision)
     large, plain = a.size * b.shape[1] > _SMALL, b.flags.c_contiguous
     vectorized = large and out.dtype == np.float32 and vectors.available()
-    # one thread sums rows; a product of vectors by two takes half the time of one, where the BLAS gains less
-    share = _SPARSE / (helpers.number() if vectorized else 1)
-    sparse = large and plain and a.flags.c_contiguous and _count(a) < share * a.size
-    if vectorized and not sparse:
+    if vectorized:
         vectors.product(a, b, out, alpha, beta, row)
         return
     if row is not None:
         out[...] = row
-    if sparse:
+    if large and plain and a.flags.c_contiguous and _count(a) < _SPARSE * a.size:
         _sum_rows(a, b, out, alpha, beta)
         return
     if large and not (plain and a.flags.c_contiguous):

@@ -22,13 +22,28 @@ def whole(rng, *shape):
     return rng.integers(-9, 10, shape).astype(np.float32)
 
 
+def states(rng, density, *shape):
+    """The same, and zeros of both signs."""
+    return whole(rng, *shape) * (rng.random(shape) < density).astype(np.float32)
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """How many left operands were listed."""
+    found = []
+    make = vectors._lists
+    monkeypatch.setattr(vectors, "_lists", lambda left, *of: found.append(left.shape) or make(left, *of))
+    return found
+
+
 @each_kind
+@pytest.mark.parametrize("density", [1, 0.07])
 @pytest.mark.parametrize("n", [1, 5, 6, 7, 100, 193])
-@pytest.mark.parametrize("k", [1, 2, 15, 16, 33, 128, 129, 257, 300])
-def test_products_end_where_the_operands_do(kind, n, k):
+@pytest.mark.parametrize("k", [1, 2, 15, 16, 33, 128, 129, 257, 384, 385, 400])
+def test_products_end_where_the_operands_do(kind, density, n, k, listed):
     rng = np.random.default_rng(n * k)
     for m in (1, 15, 16, 17, 63, 64, 65, 130):
-        a, b, before = whole(rng, n, k), whole(rng, k, m), whole(rng, n, m)
+        a, b, before = states(rng, density, n, k), whole(rng, k, m), whole(rng, n, m)
         for left, right in product((a, np.ascontiguousarray(a.T).T), (b, np.ascontiguousarray(b.T).T)):
             around = np.full((n + 2, m), np.nan, np.float32)
             out = around[1:-1]
@@ -38,21 +53,38 @@ def test_products_end_where_the_operands_do(kind, n, k):
             out[...] = before
             KINDS[kind](left, vectors.paired(right) if kind == "bfloat16" else right, out, -0.5, 2)
             np.testing.assert_array_equal(out, -0.5 * (a @ b) + 2 * before)
+    assert bool(listed) == (density < 1) or n * k < 100
 
 
 @each_kind
-def test_products_as_large_as_caches(kind):
+@pytest.mark.parametrize("density", [0, 0.01, 0.15, 0.19, 0.31, 0.36, 1])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_operands_are_listed_where_few_of_their_words_are_not_zero(kind, density, transposed, listed):
+    rng = np.random.default_rng(1)
+    a, b = (rng.random((200, 300)) < density).astype(np.float32), whole(rng, 300, 100)
+    out, row = np.full((200, 100), np.nan, np.float32), whole(rng, 100)
+    KINDS[kind](np.ascontiguousarray(a.T).T if transposed else a, b, out, 2, 1, row)
+    np.testing.assert_array_equal(out, 2 * (a @ b) + row)
+    words = density if kind == "float32" else 1 - (1 - density) ** 2
+    assert len(listed) == (words < 1 / 3)
+
+
+@each_kind
+@pytest.mark.parametrize("density", [1, 0.1])
+def test_products_as_large_as_caches(kind, density):
     rng = np.random.default_rng(0)
-    a, b = whole(rng, 450, 1100), whole(rng, 1100, 1000)
+    a, b = states(rng, density, 450, 1100), whole(rng, 1100, 1000)
     out = np.empty((450, 1000), np.float32)
     KINDS[kind](a, b, out, 1, 0)
     np.testing.assert_array_equal(out, a @ b)
 
 
 @each_kind
-def test_a_product_is_the_same_whoever_helps(kind):
+@pytest.mark.parametrize("density", [1, 0.1])
+def test_a_product_is_the_same_whoever_helps(kind, density):
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((300, 500), (500, 700)))
+    a *= rng.random(a.shape) < density
     found = []
     for count in (1, 2, 5):
         with threadpool_limits(count, user_api="blas"):
@@ -74,6 +106,19 @@ def test_not_a_number_stays_and_what_is_subnormal_is_zero(kind):
         assert (out[4] == np.inf).all()
         assert (out[6] == 0).all()
         assert (out[[*range(3), *range(7, 20)]] == 40).all()
+
+
+@each_kind
+def test_not_a_number_stays_among_zeros(kind):
+    a = np.zeros((40, 40), np.float32)
+    a[3, 5], a[4, 6], a[5, 7], a[5, 9], a[6], a[7, 8] = np.nan, np.inf, np.inf, -np.inf, 1e-39, -1
+    for left in (a, np.ascontiguousarray(a.T).T):
+        out = np.empty((40, 40), np.float32)
+        KINDS[kind](left, np.ones((40, 40), np.float32), out, 1, 0)
+        assert np.isnan(out[[3, 5]]).all()
+        assert (out[4] == np.inf).all()
+        assert (out[7] == -1).all()
+        assert (out[[0, 1, 2, 6, *range(8, 40)]] == 0).all()
 
 
 def test_subnormal_numbers_are_again_what_they_were_afterwards():
