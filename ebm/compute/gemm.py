@@ -150,8 +150,7 @@ def _cpu_product(
     if precision is not None:
         a, b = rounded(a, precision), rounded(b, precision)
     large, plain = a.size * b.shape[1] > _SMALL, b.flags.c_contiguous
-    vectorized = large and out.dtype == np.float32 and vectors.available()
-    if vectorized:
+    if large and out.dtype == np.float32 and vectors.available():
         vectors.product(a, b, out, alpha, beta, row)
         return
     if row is not None:

@@ -308,27 +308,11 @@ def _multiply(address: Any) -> None:  # pragma: no cover
                     begins = here + 8 * places + 4 * (start // deep)
                     begin, end = int(_at(begins)[0]), int(_at(begins + 4)[0])
                     listed = here + 4 * begin, here + 4 * (places + begin), end - begin, panel, place, old
-                    if pairs:
-                        if width <= 16:
-                            _sum_listed(True, 1, listed, np.float32(alpha), kept)
-                        else:
-                            _sum_listed(True, 4, listed, np.float32(alpha), kept)
-                    elif width <= 16:
-                        _sum_listed(False, 1, listed, np.float32(alpha), kept)
-                    else:
-                        _sum_listed(False, 4, listed, np.float32(alpha), kept)
+                    _sum_listed(pairs != 0, width <= 16, listed, np.float32(alpha), kept)
                 else:
                     source = a + row * a_row + start * a_column
                     sizes = source, a_row, a_column, rows, panel, depth, place, line, old, old_line
-                    if pairs:
-                        if width <= 16:
-                            _tile(True, 1, sizes, np.float32(alpha), kept)
-                        else:
-                            _tile(True, 4, sizes, np.float32(alpha), kept)
-                    elif width <= 16:
-                        _tile(False, 1, sizes, np.float32(alpha), kept)
-                    else:
-                        _tile(False, 4, sizes, np.float32(alpha), kept)
+                    _tile(pairs != 0, width <= 16, sizes, np.float32(alpha), kept)
                 if width < _COLUMNS:
                     _add_edge(edge, target, 4 * m, old, old_line, rows, width, rest)
     _restore(before)
@@ -456,8 +440,8 @@ def _control(builder: Any, way: str, place: Any) -> None:
 
 @intrinsic
 def _keep(context: Any, source: Any, number: Any, magnitude: Any, offset: Any, places: Any, words: Any) -> Any:
-    """Of up to 16 words those that are not zero, with their places, bytes in a panel from that of its
-    first row; returns how many. `magnitude` has the bits that count."""
+    """Of up to 16 words those that are not zero, with their places, bytes in a panel from that of its first row; returns how many.
+    `magnitude` has the bits that count."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, *sizes = arguments[:4]
@@ -478,90 +462,104 @@ def _keep(context: Any, source: Any, number: Any, magnitude: Any, offset: Any, p
     return types.intp(*[types.intp] * 6), code
 
 
-@intrinsic(prefer_literal=True)
-def _sum_listed(context: Any, pairs: Any, vectors: Any, listed: Any, alpha: Any, beta: Any) -> Any:
+@intrinsic
+def _sum_listed(context: Any, pairs: Any, narrow: Any, listed: Any, alpha: Any, beta: Any) -> Any:
     """out = alpha sum_j words_j panel_j + beta old, one row of 1 or 4 vectors. `listed` are the addresses of the places in the panel, in
     bytes, and of the words, an even number of each; their number; the addresses of the panel, of `out` and `old`."""
-    count = vectors.literal_value
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        offsets, words, number, panel, out, old = cgutils.unpack_tuple(builder, arguments[2])
-        before = builder.block
-        head, body, done = (builder.append_basic_block(name) for name in ("listed", "two", "done"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        step, *sums = builder.phi(_INT), *(builder.phi(_LINE) for _ in range(2 * count))
-        builder.cbranch(builder.icmp_signed("<", step, number), body, done)
-        builder.position_at_end(body)
-        new = []
-        # two at a time, each with sums of its own: one sum would wait for the other
-        for j in range(2):
-            here = builder.mul(builder.add(step, _INT(j)), _INT(4))
-            offset = builder.load(builder.inttoptr(builder.add(offsets, here), _WORD.as_pointer()), align=4)
-            word = builder.load(builder.inttoptr(builder.add(words, here), _FLOAT.as_pointer()), align=4)
-            places = _lines(builder, builder.add(panel, builder.zext(offset, _INT)), count)
-            left, right = _everywhere(builder, word), [builder.load(place, align=64) for place in places]
-            own = sums[j * count : (j + 1) * count]
-            new += [_summed(builder, pairs.literal_value, left, x, y) for x, y in zip(right, own, strict=True)]
-        firsts = [_INT(0), *[ir.Constant(_LINE, [0.0] * 16)] * len(sums)]
-        for phi, first, following in zip([step, *sums], firsts, [builder.add(step, _INT(2)), *new], strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(following, body)
-        builder.branch(head)
-        builder.position_at_end(done)
-        totals = [builder.fadd(x, y) for x, y in zip(sums[:count], sums[count:], strict=True)]
-        alpha, beta = arguments[3:]
-        _store(builder, [(_lines(builder, out, count), _lines(builder, old, count), totals)], alpha, beta)
+        def of(pairs: bool, count: int) -> None:
+            offsets, words, number, panel, out, old = cgutils.unpack_tuple(builder, arguments[2])
+            before = builder.block
+            head, body, done = (builder.append_basic_block(name) for name in ("listed", "two", "done"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            step, *sums = builder.phi(_INT), *(builder.phi(_LINE) for _ in range(2 * count))
+            builder.cbranch(builder.icmp_signed("<", step, number), body, done)
+            builder.position_at_end(body)
+            new = []
+            # two at a time, each with sums of its own: one sum would wait for the other
+            for j in range(2):
+                here = builder.mul(builder.add(step, _INT(j)), _INT(4))
+                offset = builder.load(builder.inttoptr(builder.add(offsets, here), _WORD.as_pointer()), align=4)
+                word = builder.load(builder.inttoptr(builder.add(words, here), _FLOAT.as_pointer()), align=4)
+                places = _lines(builder, builder.add(panel, builder.zext(offset, _INT)), count)
+                left, right = _everywhere(builder, word), [builder.load(place, align=64) for place in places]
+                own = sums[j * count : (j + 1) * count]
+                new += [_summed(builder, pairs, left, x, y) for x, y in zip(right, own, strict=True)]
+            firsts = [_INT(0), *[ir.Constant(_LINE, [0.0] * 16)] * len(sums)]
+            for phi, first, following in zip([step, *sums], firsts, [builder.add(step, _INT(2)), *new], strict=True):
+                phi.add_incoming(first, before)
+                phi.add_incoming(following, body)
+            builder.branch(head)
+            builder.position_at_end(done)
+            totals = [builder.fadd(x, y) for x, y in zip(sums[:count], sums[count:], strict=True)]
+            alpha, beta = arguments[3:]
+            _store(builder, [(_lines(builder, out, count), _lines(builder, old, count), totals)], alpha, beta)
+
+        _whichever(builder, arguments[0], arguments[1], of)
         return context.get_dummy_value()
 
-    return types.void(pairs, vectors, types.UniTuple(types.intp, 6), types.float32, types.float32), code
+    return types.void(types.boolean, types.boolean, types.UniTuple(types.intp, 6), types.float32, types.float32), code
 
 
-@intrinsic(prefer_literal=True)
-def _tile(context: Any, pairs: Any, vectors: Any, sizes: Any, alpha: Any, beta: Any) -> Any:
+@intrinsic
+def _tile(context: Any, pairs: Any, narrow: Any, sizes: Any, alpha: Any, beta: Any) -> Any:
     """out = alpha a panel + beta old, for 1 to 6 rows and 1 or 4 vectors of columns. `sizes` are addresses and bytes: of `a`, from row to
     row and from column to column of its words; the number of rows; of the panel, and its depth; of `out` and `old`, each with the bytes
     from row to row."""
-    count = vectors.literal_value
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, row, column, rows, panel, depth, out, line, old, old_line = cgutils.unpack_tuple(builder, arguments[2])
-        # rows that aren't there are the last one once more
-        last = builder.sub(rows, _INT(1))
-        offsets = [
-            builder.mul(row, builder.select(builder.icmp_signed("<", last, _INT(r)), last, _INT(r))) for r in range(_ROWS)
-        ]
-        ahead = builder.mul(row, _INT(_ROWS))
-        before, loop, done = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        here, there, step = places = [builder.phi(_INT) for _ in range(3)]
-        sums = [builder.phi(_LINE) for _ in range(_ROWS * count)]
-        right = [builder.load(place, align=64) for place in _lines(builder, there, count)]
-        new = []
-        for r in range(_ROWS):
-            address = builder.add(here, offsets[r])
-            left = _everywhere(builder, builder.load(builder.inttoptr(address, _FLOAT.as_pointer()), align=4))
-            _fetch(builder, builder.add(address, ahead))
-            new += [_summed(builder, pairs.literal_value, left, right[v], sums[r * count + v]) for v in range(count)]
-        steps = [builder.add(here, column), builder.add(there, _INT(4 * _COLUMNS)), builder.add(step, _INT(1))]
-        zeros = [ir.Constant(_LINE, [0.0] * 16)] * len(sums)
-        for phi, first, following in zip([*places, *sums], [a, panel, _INT(0), *zeros], [*steps, *new], strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", steps[2], depth), loop, done)
-        builder.position_at_end(done)
-        found = []
-        for r in range(_ROWS):
-            places, given = (
-                _lines(builder, builder.add(x, builder.mul(y, _INT(r))), count) for x, y in ((out, line), (old, old_line))
-            )
-            found.append((places, given, new[r * count : (r + 1) * count]))
-        alpha, beta = arguments[3:]
-        _store(builder, found, alpha, beta, rows)
+        def of(pairs: bool, count: int) -> None:
+            a, row, column, rows, panel, depth, out, line, old, old_line = cgutils.unpack_tuple(builder, arguments[2])
+            # rows that aren't there are the last one once more
+            last = builder.sub(rows, _INT(1))
+            offsets = [
+                builder.mul(row, builder.select(builder.icmp_signed("<", last, _INT(r)), last, _INT(r))) for r in range(_ROWS)
+            ]
+            ahead = builder.mul(row, _INT(_ROWS))
+            before, loop, done = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            here, there, step = places = [builder.phi(_INT) for _ in range(3)]
+            sums = [builder.phi(_LINE) for _ in range(_ROWS * count)]
+            right = [builder.load(place, align=64) for place in _lines(builder, there, count)]
+            new = []
+            for r in range(_ROWS):
+                address = builder.add(here, offsets[r])
+                left = _everywhere(builder, builder.load(builder.inttoptr(address, _FLOAT.as_pointer()), align=4))
+                _fetch(builder, builder.add(address, ahead))
+                new += [_summed(builder, pairs, left, right[v], sums[r * count + v]) for v in range(count)]
+            steps = [builder.add(here, column), builder.add(there, _INT(4 * _COLUMNS)), builder.add(step, _INT(1))]
+            zeros = [ir.Constant(_LINE, [0.0] * 16)] * len(sums)
+            for phi, first, following in zip([*places, *sums], [a, panel, _INT(0), *zeros], [*steps, *new], strict=True):
+                phi.add_incoming(first, before)
+                phi.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", steps[2], depth), loop, done)
+            builder.position_at_end(done)
+            found = []
+            for r in range(_ROWS):
+                places, given = (
+                    _lines(builder, builder.add(x, builder.mul(y, _INT(r))), count) for x, y in ((out, line), (old, old_line))
+                )
+                found.append((places, given, new[r * count : (r + 1) * count]))
+            alpha, beta = arguments[3:]
+            _store(builder, found, alpha, beta, rows)
+
+        _whichever(builder, arguments[0], arguments[1], of)
         return context.get_dummy_value()
 
-    return types.void(pairs, vectors, types.UniTuple(types.intp, 10), types.float32, types.float32), code
+    return types.void(types.boolean, types.boolean, types.UniTuple(types.intp, 10), types.float32, types.float32), code
+
+
+def _whichever(builder: Any, pairs: Any, narrow: Any, code: Callable[[bool, int], None]) -> None:
+    """`code(pairs, vectors)` for words that are pairs and for numbers, for 1 vector of columns and for 4, chosen when it runs."""
+    with builder.if_else(pairs) as kinds:
+        for kind, words in zip((True, False), kinds, strict=True):
+            with words, builder.if_else(narrow) as widths:
+                for count, columns in zip((1, 4), widths, strict=True):
+                    with columns:
+                        code(kind, count)
 
 
 def _everywhere(builder: Any, number: Any) -> Any:
